@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         Evidence,
         Generation,
         Outcome,
+        Pipeline,
         Receipt,
         Request,
         Terms,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from proofcompute.prover.opener import Opener
     from proofcompute.prover.reporting import RunnerEvents, RunnerState
     from proofcompute.prover.runner import Runner
+    from proofcompute.prover.stages import StageNode
     from proofcompute.prover.ticket import Ticket
     from proofcompute.tokens import (
         Message,
@@ -97,7 +99,8 @@ if TYPE_CHECKING:
     from proofcompute.verifier.findings import EvidenceVerdict, Finding
     from proofcompute.verifier.judging import verify_evidence
     from proofcompute.verifier.policy import AuditPolicy
-    from proofcompute.verifier.replay import replay
+    from proofcompute.verifier.replay import replay, replay_stages
+    from proofcompute.verifier.stages import check_handed, check_stages
     from proofcompute.verifier.verify import verify
 
 
@@ -175,6 +178,7 @@ _HOME = {
         "Evidence",
         "Generation",
         "Outcome",
+        "Pipeline",
         "Receipt",
         "Request",
         "Terms",
@@ -203,6 +207,7 @@ _HOME = {
         "RunnerState",
     ),
     "prover.runner": ("Runner",),
+    "prover.stages": ("StageNode",),
     "prover.ticket": ("Ticket",),
     "tokens": (
         "Message",
@@ -229,7 +234,14 @@ _HOME = {
     ),
     "verifier.judging": ("verify_evidence",),
     "verifier.policy": ("AuditPolicy",),
-    "verifier.replay": ("replay",),
+    "verifier.replay": (
+        "replay",
+        "replay_stages",
+    ),
+    "verifier.stages": (
+        "check_handed",
+        "check_stages",
+    ),
     "verifier.verify": ("verify",),
 }
 """Public names by the module that defines them; the imports above tell type checkers the same."""
@@ -273,6 +285,7 @@ __all__ = [
     "NonFiniteError",
     "Opener",
     "Outcome",
+    "Pipeline",
     "ProductKey",
     "Program",
     "ProgramBuilder",
@@ -290,6 +303,7 @@ __all__ = [
     "Sampling",
     "ServiceError",
     "Session",
+    "StageNode",
     "StoppedError",
     "StorageError",
     "StoredTrace",
@@ -305,7 +319,9 @@ __all__ = [
     "attach",
     "chat_request",
     "check_card",
+    "check_handed",
     "check_receipt",
+    "check_stages",
     "check_terms",
     "check_text",
     "count_cells",
@@ -322,6 +338,7 @@ __all__ = [
     "proved",
     "public_challenge",
     "replay",
+    "replay_stages",
     "require_within",
     "text_request",
     "verify",

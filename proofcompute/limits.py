@@ -28,6 +28,8 @@ MAX_RECEIPT: Final = 64 * MIB
 """An encoded receipt, its outputs included."""
 MAX_TERMS: Final = 1 * KIB
 """Encoded terms of a node."""
+MAX_PIPELINE: Final = 8 * KIB
+"""An encoded pipeline."""
 MAX_BEACON: Final = 1 * KIB
 """An encoded beacon, or the statement that was made before its round."""
 MAX_ROUND: Final = 16 * KIB

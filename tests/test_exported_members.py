@@ -14,16 +14,15 @@ import proofcompute
 EXPORTED = """
 Answer AnswerText Auditor Bundle BusyError Cell Challenge ChallengeLimitError Claim DeviceError
 DeviceMemoryError EmptyRowError Engine EnvelopeError Evidence EvidenceError EvidenceVerdict ExecutionError
-Finding FormatError Generation
-InputError Kernels Key LimitError Message MismatchError Model ModelCard ModelFile Node NodeIdentity
-NonFiniteError Opener Outcome AuditPolicy ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt
-Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sample Sampling Session
-ServiceError StoppedError StorageError StoredTrace Terms Ticket Tokenizer UnsupportedError VerificationError
-Verified
-Vocabulary all_cells array_request attach chat_request check_card check_receipt check_terms check_text
-count_cells draw_cells import_checkpoint job kernels_for keygen make_evidence matmul open_bundle openings
-packaged_smollm2 proved public_challenge replay require_within text_request verify verify_evidence
-verify_product verify_public verify_rows warm_up wrap write_key
+Finding FormatError Generation InputError Kernels Key LimitError Message MismatchError Model ModelCard
+ModelFile Node NodeIdentity NonFiniteError Opener Outcome AuditPolicy Pipeline ProductKey Program
+ProgramBuilder Prompter ProofcomputeError Receipt Request RunDirectory Runner RunnerEvents RunnerLimits
+RunnerLoad RunnerState Sample Sampling Session ServiceError StageNode StoppedError StorageError StoredTrace
+Terms Ticket Tokenizer UnsupportedError VerificationError Verified Vocabulary all_cells array_request attach
+chat_request check_card check_handed check_receipt check_stages check_terms check_text count_cells
+draw_cells import_checkpoint job kernels_for keygen make_evidence matmul open_bundle openings
+packaged_smollm2 proved public_challenge replay replay_stages require_within text_request verify
+verify_evidence verify_product verify_public verify_rows warm_up wrap write_key
 """.split()
 
 

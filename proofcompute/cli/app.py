@@ -40,6 +40,8 @@ COMMANDS: Mapping[str, str] = {
     "request": "request_command.request",
     "run": "node_commands.run",
     "serve": "serve_command.serve",
+    "pipeline": "stage_commands.pipeline",
+    "stage": "stage_commands.stage",
     "ask": "ask_command.ask",
     "audit": "audit_command.audit",
     "policy": "planning_commands.policy",

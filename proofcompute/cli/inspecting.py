@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
@@ -25,11 +25,15 @@ from proofcompute.limits import (
     MAX_AUDIT_POLICY,
     MAX_CARD,
     MAX_CHALLENGE,
+    MAX_PIPELINE,
     MAX_RECEIPT,
     MAX_REQUEST,
     MAX_TERMS,
     MIB,
 )
+
+if TYPE_CHECKING:
+    from proofcompute.protocol.messages import Receipt
 
 __all__ = ["inspect"]
 
@@ -216,7 +220,29 @@ def _receipt(data: bytes) -> Facts:
         "retention_seconds": receipt.retention,
         "scheme": receipt.scheme,
         "node": receipt.node.hex(),
+        **_stage(receipt),
         "signature_holds": signature_holds(receipt.node, receipt.signed_digest, receipt.signature),
+    }
+
+
+def _stage(receipt: Receipt) -> Facts:
+    if receipt.pipeline is None:
+        return {}
+    span = receipt.pipeline.segments(receipt.stage)
+    return {
+        "pipeline": receipt.pipeline.digest.hex(),
+        "stage": receipt.stage,
+        "segments": [span.start, span.stop],
+    }
+
+
+def _pipeline(data: bytes) -> Facts:
+    from proofcompute.protocol.messages import Pipeline
+
+    found = Pipeline.decode(data)
+    return {
+        "digest": found.digest.hex(),
+        **{f"stage {i}": f"up to {s.end}, {s.node.hex()}" for i, s in enumerate(found.stages)},
     }
 
 
@@ -321,6 +347,7 @@ _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "challenge": (MAX_CHALLENGE, _challenge),
     "card": (MAX_CARD, _card),
     "terms": (MAX_TERMS, _terms),
+    "pipeline": (MAX_PIPELINE, _pipeline),
     "audit policy": (MAX_AUDIT_POLICY, _policy),
     **JOB_MESSAGES,
     **VERDICT_MESSAGES,

@@ -8,7 +8,9 @@ from __future__ import annotations
 from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction, Stated, contradiction_in
+from proofcompute.client.pipeline import PipelineAnswer, ask_pipeline
 from proofcompute.client.spotchecks import SpotChecks
+from proofcompute.client.stages import HttpStage
 from proofcompute.client.transport import ProofTransport
 
 __all__ = [
@@ -16,8 +18,11 @@ __all__ = [
     "Challenger",
     "Checked",
     "Contradiction",
+    "HttpStage",
+    "PipelineAnswer",
     "ProofTransport",
     "SpotChecks",
     "Stated",
+    "ask_pipeline",
     "contradiction_in",
 ]

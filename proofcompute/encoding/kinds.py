@@ -17,6 +17,7 @@ MESSAGES: Final = {
     "proofcompute receipt": "receipt",
     "proofcompute challenge": "challenge",
     "proofcompute identity": "identity",
+    "proofcompute pipeline": "pipeline",
     "proofcompute opening": "opening",
     "proofcompute model card": "card",
     "proofcompute terms": "terms",

@@ -139,6 +139,11 @@ class ProductReceipt(Signed):
     c: MatrixId
     """The product."""
 
+    @property
+    def version(self) -> int:
+        """Version of the message."""
+        return ProductReceipt.VERSION
+
     def _claims(self) -> tuple[wire.Value, ...]:
         return (self.request_digest, self.c.value())
 

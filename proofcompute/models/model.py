@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32, I8, Array
 from proofcompute.commitments import hashing
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, InputError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.models.card import HashRows, ModelCard, Weight, check_weight, weight_tree
 from proofcompute.models.file import ModelFile, write_model
+from proofcompute.program.placement import weight_names
 from proofcompute.program.program import Program
 
 __all__ = ["Model"]
@@ -109,15 +110,31 @@ class Model:
         """Write the model file, whole or not at all."""
         write_model(path_of(path), self.card, self.manifest, self.weights)
 
+    def part(self, segments: range) -> Model:
+        """Return the model with the weights of some of its segments only, for a node that runs no others."""
+        names = part_names(self.program, segments)
+        return Model(self.card, {name: self.weights[name] for name in names}, self.manifest)
+
     @staticmethod
-    def load(path: StrPath) -> Model:
-        """Read a whole model file.
+    def load(path: StrPath, segments: range | None = None) -> Model:
+        """Read a whole model file, or of a part of its segments only the weights that these use.
 
         Raises InputError or FormatError if it is not one. Weight rows are not hashed here: a prover trusts
         its own file, and every verifier calls :meth:`check_roots` or :meth:`require_roots`.
         """
         file = ModelFile.open(path)
-        return Model(file.card, file.weights(), file.manifest)
+        names = None if segments is None else part_names(file.card.program, segments)
+        return Model(file.card, file.weights(names), file.manifest)
+
+
+def part_names(program: Program, segments: range) -> frozenset[str]:
+    """Return the weights that some segments of a program use.
+
+    Raises InputError unless the program has these segments.
+    """
+    if not 0 <= segments.start < segments.stop <= len(program.segments):
+        raise InputError(f"segments {segments.start}..{segments.stop} of {len(program.segments)}")
+    return frozenset().union(*(weight_names(program.segments[i]) for i in segments))
 
 
 def check_weights(program: Program, weights: Mapping[str, Weight]) -> None:

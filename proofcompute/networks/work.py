@@ -80,6 +80,8 @@ def _receipt(bundle: Bundle) -> Receipt:
     receipt = Receipt.decode(bundle.evidence.receipt)
     if receipt.request_digest != bundle.evidence.request_digest:
         raise EvidenceError("the receipt is about another request than the evidence")
+    if receipt.pipeline is not None:
+        raise EvidenceError("the receipt is for one stage of a pipeline, and no whole run")
     return receipt
 
 

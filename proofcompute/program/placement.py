@@ -15,20 +15,30 @@ from proofcompute.program.program import Program
 from proofcompute.program.source import PlacedWeights
 from proofcompute.program.types import Segment
 
-__all__ = ["Placement"]
+__all__ = ["Placement", "weight_names"]
 
 
-def _names(segment: Segment) -> set[str]:
+def weight_names(segment: Segment) -> set[str]:
     """Return the weights that a segment's operations name."""
     return {name for node in segment.nodes for name in node.op.weights()}
 
 
 class Placement:
-    """A program and its weights on a backend."""
+    """A program and its weights on a backend.
 
-    def __init__(self, program: Program, weights: Mapping[str, Matrix | Array], kernels: Kernels) -> None:
+    Of a program that several nodes run, ``segments`` are those of this one: only their weights are placed.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        weights: Mapping[str, Matrix | Array],
+        kernels: Kernels,
+        segments: range | None = None,
+    ) -> None:
         self.program = program
-        names = [_names(s) for s in program.segments]
+        mine = range(len(program.segments)) if segments is None else segments
+        names = [weight_names(s) if i in mine else set() for i, s in enumerate(program.segments)]
         sizes = [sum(program.weight[n].nbytes for n in ns) for ns in names]
         self.kernels: list[Kernels] = list(kernels.partition(sizes))
         """The backend of each segment."""

@@ -62,11 +62,13 @@ class Buffers:
         homes: Mapping[str, Arrays],
         dropped: frozenset[str],
         window: int,
+        only: frozenset[str] | None = None,
     ) -> None:
         """Allocate ``most`` rows of each public input, and ``capacity`` rows of each kept committed tensor.
 
         ``homes`` names the memory of tensors that are not in ``memory``. Tensors in ``dropped`` are held in
-        windows of ``window`` rows, or of as many as one step has.
+        windows of ``window`` rows, or of as many as one step has. ``only`` names the committed tensors that
+        there are, if other nodes hold the others.
         """
         self.program = program
         self.capacity = capacity
@@ -75,7 +77,7 @@ class Buffers:
         """Rows beyond which they never grow."""
         self.dropped = dropped
         self.window = window
-        self.kept = [name for name in program.group_of if name not in dropped]
+        self.kept = [n for n in program.group_of if n not in dropped and (only is None or n in only)]
         """Committed tensors whose rows stay."""
         self._memory = memory
         self._homes = homes

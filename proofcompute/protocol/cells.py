@@ -83,8 +83,8 @@ def _fits(program: Program, segment: int, rows: int, total: int) -> bool:
 
 
 def segment_rows(statement: Statement) -> tuple[int, ...]:
-    """Return the number of rows of each segment."""
-    return tuple(statement.rows - first for first in statement.first_rows)
+    """Return the number of rows of each segment of which cells exist."""
+    return tuple(statement.rows - statement.first_rows[segment] for segment in statement.segments)
 
 
 def draw_cells(claim: Claim, count: int | Sample, seed: bytes | None = None) -> tuple[Cell, ...]:
@@ -138,9 +138,10 @@ def _draw_runs(statement: Statement, digest: bytes, sample: Sample, seed: bytes)
     xof = Xof("runs", seed, digest)
     few = sample.runs < len(lengths)
     drawn: list[Cell] = []
-    for segment in distinct(xof, len(lengths), sample.runs) if few else range(len(lengths)):
-        count = run_count(lengths[segment], sample.rows) if sample.runs else 0
-        a, b = run_span(lengths[segment], count, _below(xof, count))
+    for number in distinct(xof, len(lengths), sample.runs) if few else range(len(lengths)):
+        segment = statement.segments[number]
+        count = run_count(lengths[number], sample.rows) if sample.runs else 0
+        a, b = run_span(lengths[number], count, _below(xof, count))
         drawn.append(Cell(segment, firsts[segment] + a, firsts[segment] + b))
     return drawn
 

@@ -20,9 +20,11 @@ from proofcompute.errors import (
     VerificationError,
 )
 from proofcompute.errors.arguments import given
-from proofcompute.protocol.messages.signed import Signed
+from proofcompute.protocol.messages.pipeline import Pipeline
+from proofcompute.protocol.messages.receipt import Receipt
 
 __all__ = [
+    "Answers",
     "Asked",
     "Encoded",
     "SignedBy",
@@ -30,9 +32,11 @@ __all__ = [
     "check_numerics",
     "check_request",
     "check_signer",
+    "check_stage",
     "decoded",
     "one_signer",
     "require_addressed",
+    "require_pipeline",
 ]
 
 KEY: Final = 32
@@ -55,6 +59,20 @@ class Asked(Protocol):
     @property
     def digest(self) -> bytes:
         """Digest by which a receipt names this request, 32 bytes."""
+        ...
+
+
+class Answers(Protocol):
+    """A message that names the request to which it belongs."""
+
+    @property
+    def suite(self) -> str:
+        """Hash suite."""
+        ...
+
+    @property
+    def request_digest(self) -> bytes:
+        """Digest of the request, 32 bytes."""
         ...
 
 
@@ -105,6 +123,16 @@ def require_addressed(request: Asked, node: bytes) -> None:
         raise MismatchError(f"the request addresses another node, {request.node.hex()}; this is {mine}")
 
 
+def require_pipeline(request: Asked, pipeline: Pipeline, segments: int) -> None:
+    """Raise MismatchError unless a request addresses this pipeline, and it has a program's segments."""
+    if request.node != pipeline.digest:
+        raise MismatchError(
+            f"the request addresses {request.node.hex() or 'any node'}, not pipeline {pipeline.digest.hex()}"
+        )
+    if pipeline.end != segments:
+        raise MismatchError(f"the pipeline has {pipeline.end} segments, the program {segments}")
+
+
 # -- the verifier's steps ------------------------------------------------------------------------------------
 def decoded(decode: Callable[[bytes], _Message], data: bytes, what: str) -> _Message:
     """Decode a node's bytes (step 1). Raises VerificationError unless they are a canonical message."""
@@ -144,6 +172,23 @@ def check_signer(message: SignedBy, wanted: bytes | None) -> None:
         raise VerificationError(2, "the node's signature does not hold")
 
 
+def check_stage(receipt: Receipt, pipeline: Pipeline | None) -> None:
+    """Raise VerificationError (step 2) unless a receipt is for a stage of ``pipeline`` and of its signer.
+
+    Without a pipeline the receipt must be for the whole run.
+    """
+    if receipt.pipeline != pipeline:
+        wanted = "the whole run" if pipeline is None else f"a stage of pipeline {pipeline.digest.hex()}"
+        raise VerificationError(2, f"the receipt is not for {wanted}")
+    if pipeline is not None and pipeline.stages[receipt.stage].node != receipt.node:
+        raise VerificationError(
+            2,
+            f"the node signed for stage {receipt.stage}, which is another node's",
+            expected=pipeline.stages[receipt.stage].node.hex(),
+            found=receipt.node.hex(),
+        )
+
+
 def check_numerics(numerics: int) -> None:
     """Raise VerificationError (step 3) unless the message names this package's version of the arithmetic."""
     if numerics != NUMERICS:
@@ -152,7 +197,7 @@ def check_numerics(numerics: int) -> None:
         )
 
 
-def check_request(receipt: Signed, request: Asked) -> None:
+def check_request(receipt: Answers, request: Asked) -> None:
     """Raise VerificationError (step 4) unless the receipt is for the request that the verifier holds."""
     if receipt.suite != request.suite:
         raise VerificationError(4, "another hash suite", expected=request.suite, found=receipt.suite)

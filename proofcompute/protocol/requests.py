@@ -18,7 +18,7 @@ from proofcompute.program.types import Spec
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.protocol.statement import Statement, rows_from_bytes
 
-__all__ = ["array_request", "check_rows", "inputs_of", "rows_of", "statement_of"]
+__all__ = ["array_request", "check_indices", "check_rows", "inputs_of", "rows_of", "statement_of"]
 
 _ENVELOPE = 64 * KIB
 """More bytes than a request has besides the rows of its inputs."""
@@ -127,7 +127,7 @@ def inputs_of(request: Request, program: Program, model_id: bytes) -> dict[str, 
             f"but the context holds {program.context}: "
             "shorten the prompt or ask for fewer tokens"
         )
-    _check_indices(program, arrays)
+    check_indices(program, arrays)
     return arrays
 
 
@@ -147,7 +147,7 @@ def statement_of(
         if answer.shape[0] < 1:
             raise FormatError("the answer is empty")
         rows = prompt + answer.shape[0] - 1
-        _check_indices(program, {name: answer})  # also the last token, which no row reads
+        check_indices(program, {name: answer})  # also the last token, which no row reads
         full[name] = np.concatenate([inputs[name], answer[:-1]])
     elif any(o.shape[0] != (1 if program.pooled else prompt) for o in outputs.values()):
         wanted = "one row" if program.pooled else "as many rows as the input"
@@ -156,7 +156,8 @@ def statement_of(
     return Statement(program, prompt, rows, full, outputs, g.sampling, request.draw_seed)
 
 
-def _check_indices(program: Program, arrays: Mapping[str, Array]) -> None:
+def check_indices(program: Program, arrays: Mapping[str, Array]) -> None:
+    """Raise InputError if a public tensor of indices, by name, holds one outside its range."""
     for name, ids in arrays.items():
         size = program.index_limits.get(name)
         if size is None:

@@ -67,11 +67,19 @@ class Statement:
     """Public outputs, beginning at the first row of the segment that emits them (:attr:`first_rows`)."""
     sampling: Sampling
     seed: bytes
+    part: range | None = None
+    """The segments that the node answers for; None: all. Cells of others do not exist in this statement."""
+
+    @property
+    def segments(self) -> range:
+        """The segments of which cells exist."""
+        return range(len(self.program.segments)) if self.part is None else self.part
 
     @cached_property
     def first_rows(self) -> tuple[int, ...]:
-        """First row of each segment."""
-        return tuple(self.program.first_row(i, self.prompt) for i in range(len(self.program.segments)))
+        """First row of each segment of the program; of one that is not among :attr:`segments`, the end."""
+        every, some = range(len(self.program.segments)), self.segments
+        return tuple(self.program.first_row(i, self.prompt) if i in some else self.rows for i in every)
 
     @property
     def cells(self) -> int:
@@ -80,8 +88,8 @@ class Statement:
 
     def check_cell(self, cell: Cell) -> None:
         """Raise FormatError unless the cell exists, and LimitError if it has too many rows."""
-        if not 0 <= cell.segment < len(self.first_rows):
-            raise FormatError(f"there is no segment {cell.segment}")
+        if cell.segment not in self.segments:
+            raise FormatError(f"there is no segment {cell.segment}, or it is another node's")
         if not self.first_rows[cell.segment] <= cell.a < cell.b <= self.rows:
             raise FormatError(f"{cell}: rows are outside the trace")
         if cell.b - cell.a > (most := self.program.plans[cell.segment].cell_rows):

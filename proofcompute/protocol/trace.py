@@ -81,6 +81,7 @@ class Trace:
         most: int | None = None,
         dropped: frozenset[str] | None = None,
         ahead: int = 0,
+        only: frozenset[str] | None = None,
     ) -> None:
         """Allocate buffers for ``capacity`` rows.
 
@@ -88,6 +89,8 @@ class Trace:
         grow to ``most`` rows (None: not at all). Rows of the tensors in ``dropped``, which must be passing
         ones, are dropped once they are hashed, and all rows when the request ends; None: all stay. ``ahead``
         is the number of finished rows from which they are hashed before the request ends; 0: the backend's.
+        ``only`` names the committed tensors of a node that runs a part of the program; it hashes their rows
+        itself.
         """
         self.program = program
         self.memory = memory
@@ -96,7 +99,7 @@ class Trace:
         self.passing = dropped is not None
         """Whether all rows are dropped in the end."""
         self.buffers = Buffers(
-            program, capacity, most, memory, homes or {}, dropped or frozenset(), max(1, self.ahead)
+            program, capacity, most, memory, homes or {}, dropped or frozenset(), max(1, self.ahead), only
         )
         self._leaves: Leaves | None = None
         self._forests: tuple[int, list[tuple[list[int], merkle.Forest]]] | None = None

@@ -10,13 +10,13 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Session
 from proofcompute.models.model import Model
-from proofcompute.protocol.messages import Receipt, Terms
+from proofcompute.protocol.messages import Pipeline, Receipt, Request, Terms
 from proofcompute.protocol.promises import retention_of
 from proofcompute.protocol.receipts import require_addressed
 from proofcompute.protocol.statement import Statement
 from proofcompute.protocol.trace import trace_root
 
-__all__ = ["Sealed", "make_receipt", "seal"]
+__all__ = ["Sealed", "make_receipt", "seal", "sign_claim"]
 
 
 class Sealed(NamedTuple):
@@ -56,24 +56,52 @@ def make_receipt(
     or the terms are another node's or promise a longer retention than ``retention``.
     """
     require_addressed(session.request, identity.public)
-    kept = retention_of(identity.public, terms, retention)
     statement, seals = seal(session, kernels) if sealed is None else sealed
-    suite = session.request.suite
-    program = model.program
+    return sign_claim(
+        model,
+        session.request,
+        Sealed(statement, seals),
+        session.reason or "",
+        identity,
+        retention=retention,
+        terms=terms,
+    )
+
+
+def sign_claim(
+    model: Model,
+    request: Request,
+    sealed: Sealed,
+    reason: str,
+    identity: NodeIdentity,
+    *,
+    retention: int | None,
+    terms: Terms | None,
+    pipeline: Pipeline | None = None,
+    stage: int = 0,
+) -> Receipt:
+    """Sign what a run, or one stage of a pipeline, claims; the caller knows that the request addresses it.
+
+    Raises InputError if the terms are another node's or promise a longer retention than ``retention``.
+    """
+    kept = retention_of(identity.public, terms, retention)
+    program, statement = model.program, sealed.statement
     outputs = tuple(
         (n, np.ascontiguousarray(statement.outputs[n], program.specs[n].numpy).tobytes())
         for n in program.outputs
     )
     receipt = Receipt(
-        suite=suite,
+        suite=request.suite,
         model_id=model.model_id,
-        request_digest=session.request.digest,
+        request_digest=request.digest,
         outputs=outputs,
         rows=statement.rows,
-        stop_reason=session.reason or "",
-        trace_root=trace_root(suite, seals),
+        stop_reason=reason,
+        trace_root=trace_root(request.suite, sealed.seals),
         terms_digest=terms.digest if terms else b"",
         retention=kept,
         node=identity.public,
+        pipeline=pipeline,
+        stage=stage,
     )
     return receipt.signed(identity.sign(receipt.signed_digest))

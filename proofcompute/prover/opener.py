@@ -71,6 +71,7 @@ class Opener:
         challenges: different challenges of one receipt that are answered; None: any number. They are counted
             for the 65,536 receipts that were challenged last.
         turns: where the backend may be used, as a runner says; None: on the thread that opens.
+        segments: the segments that this node runs of a model that several nodes serve; None: all.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Opener:
         trace_bytes: int = TRACE_BYTES,
         challenges: int | None = CHALLENGES,
         turns: Turns | None = None,
+        segments: range | None = None,
     ) -> None:
         self.model = model
         self.kernels = kernels
@@ -94,7 +96,7 @@ class Opener:
         """How often computing an answer again gave another trace root, which shows a faulty machine."""
         self._compute = compute
         self._turns = turns or AnyThread()
-        self._openings = Openings(model, kernels, self._turns)
+        self._openings = Openings(model, kernels, self._turns, segments)
         self._guard = threading.Lock()
         self._asked: OrderedDict[bytes, set[bytes]] = OrderedDict()
 

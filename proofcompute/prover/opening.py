@@ -60,8 +60,11 @@ class Openings:
     weights alone, are made on the host by the thread that opens, so that nobody has to wait for them in turn.
     """
 
-    def __init__(self, model: Model, kernels: Kernels, turns: Turns | None = None) -> None:
-        self.model = model
+    def __init__(
+        self, model: Model, kernels: Kernels, turns: Turns | None = None, segments: range | None = None
+    ) -> None:
+        """Open cells of a model, or of ``segments`` of it whose weights it has."""
+        self.model, self._segments = model, segments
         self.kernels = kernels
         self.turns = turns or AnyThread()
         self._host = kernels_for("numpy") if self.turns.apart else kernels
@@ -76,7 +79,7 @@ class Openings:
         """The program and its weights on the backend."""
         with self._placing:
             if self._placed is None:
-                self._placed = Placement(self.model.program, self.model.weights, self.kernels)
+                self._placed = Placement(self.model.program, self.model.weights, self.kernels, self._segments)
             return self._placed
 
     def squares(self, weight: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -36,6 +36,8 @@ class StoredTrace:
     kernels: Kernels
     homes: Sequence[Arrays] = ()
     """The part of the backend that holds each group; empty if the backend has no parts."""
+    elsewhere: Mapping[int, bytes] = field(default_factory=dict)
+    """The roots of groups whose rows other nodes of a pipeline hold; their leaf data is empty here."""
 
     forests: Forests | None = field(default=None, init=False)
     """The trees and the groups that they cover, once they are built; not copied to a changed trace."""
@@ -57,15 +59,17 @@ class StoredTrace:
             return self.forests
 
     def _grown(self) -> Forests:
-        k = self.kernels
-        names = [group.name for group in self.statement.program.committed]
-        parts = [[k.array(rows)] for rows in self.groups]
-        leaves = Leaves(names, self.suite, parts, self.homes or [k] * len(parts))
-        return leaves.forests(self.statement.rows, k)
+        k, committed = self.kernels, self.statement.program.committed
+        held = [group for group in range(len(self.groups)) if group not in self.elsewhere]
+        parts = [[k.array(self.groups[group])] for group in held]
+        homes = [self.homes[group] for group in held] if self.homes else [k] * len(held)
+        leaves = Leaves([committed[group].name for group in held], self.suite, parts, homes)
+        forests = leaves.forests(self.statement.rows, k)
+        return [([held[number] for number in numbers], forest) for numbers, forest in forests]
 
     def roots(self) -> list[bytes]:
         """Return the root of each group's tree."""
-        found: dict[int, bytes] = {}
+        found = dict(self.elsewhere)
         for numbers, forest in self.trees():
             found |= zip(numbers, forest.roots(), strict=True)
         return [found[group] for group in range(len(self.groups))]

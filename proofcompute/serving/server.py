@@ -11,12 +11,14 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
+from starlette.types import ASGIApp
 
 from proofcompute.errors import DeviceError, InputError
 from proofcompute.logs import service_log
@@ -25,7 +27,7 @@ from proofcompute.serving.service import Service
 from proofcompute.serving.settings import Settings
 from proofcompute.serving.sockets import close_unread
 
-__all__ = ["check_address", "granian", "listening", "serve"]
+__all__ = ["bare_server", "check_address", "granian", "listening", "serve"]
 
 _log = service_log(__name__)
 
@@ -130,20 +132,38 @@ async def listening(host: str, port: int) -> None:
 def granian(service: Service, settings: Settings) -> Server:
     """Return the server of a service, which is not running yet."""
     limits = service.limits
-    return Server(
+    return bare_server(
         application(service),
-        address=settings.host,
-        port=settings.port,
+        settings.host,
+        settings.port,
+        connections=limits.connections,
+        header_seconds=limits.header_seconds,
+        tls=(settings.tls_cert, settings.tls_key),
+    )
+
+
+def bare_server(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    *,
+    connections: int = 128,
+    header_seconds: float = 20.0,
+    tls: tuple[Path | None, Path | None] = (None, None),
+) -> Server:
+    """Return a server of an application, which is not running yet."""
+    return Server(
+        app,
+        address=host,
+        port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         websockets=False,
-        backlog=max(128, limits.connections),
-        backpressure=limits.connections,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=int(limits.header_seconds * 1000), max_buffer_size=_BUFFER
-        ),
+        backlog=max(128, connections),
+        backpressure=connections,
+        http1_settings=HTTP1Settings(header_read_timeout=int(header_seconds * 1000), max_buffer_size=_BUFFER),
         log_level=LogLevels.error,
         log_dictconfig={"handlers": {}, "loggers": {"_granian": {"propagate": True}}},
-        ssl_cert=settings.tls_cert,
-        ssl_key=settings.tls_key,
+        ssl_cert=tls[0],
+        ssl_key=tls[1],
     )

@@ -22,7 +22,7 @@ from proofcompute.models.model import Model
 from proofcompute.protocol.bundle import Bundle
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge, Request
+from proofcompute.protocol.messages import Challenge, Pipeline, Request
 from proofcompute.protocol.promises import check_terms, require_within
 from proofcompute.protocol.receipts import one_signer
 from proofcompute.protocol.received import arriving
@@ -57,6 +57,8 @@ class Auditor:
         terms: the node's signed terms, encoded; receipts must name them, and openings must meet their
             deadline.
         patience: the most seconds that this auditor waits for an opening, whatever the terms allow.
+        pipeline: the pipeline that the requests address, if several nodes serve the model together. Receipts
+            must then be those of its stages, and cells are those of a stage's own segments.
 
     The key's own log counts verifications (:attr:`attempts`), since each reduces its soundness a little.
     Raises VerificationError if the terms fail steps 1 to 3, and InputError for an invalid node or patience.
@@ -71,6 +73,7 @@ class Auditor:
         retention: int = 0,
         terms: bytes | None = None,
         patience: float = PATIENCE,
+        pipeline: Pipeline | None = None,
     ) -> None:
         if not isinstance(holds, Key | Model | ModelCard):
             raise InputError(f"an auditor holds a key, a model or a card, not {type(holds).__name__}")
@@ -84,6 +87,7 @@ class Auditor:
         with about(model_id=self.card.model_id):
             self.terms = None if terms is None else check_terms(terms, node)
         self.patience = patience
+        self.pipeline = pipeline
         self._asked = dict(holds.log.attempts) if isinstance(holds, Key) else {}
 
     @property
@@ -110,7 +114,13 @@ class Auditor:
         if self._asked.setdefault(request.nonce, request.question) != request.question:
             raise MismatchError("this request has the nonce of another one; make a new request")
         return check_receipt(
-            self.holds, request, receipt, self.node, terms=self.terms, retention=self.retention
+            self.holds,
+            request,
+            receipt,
+            self.node,
+            terms=self.terms,
+            retention=self.retention,
+            pipeline=self.pipeline,
         )
 
     def challenge(
@@ -214,6 +224,8 @@ class Auditor:
         """
         if not isinstance(self.holds, Model):
             raise InputError("only who holds the model can compute an answer again")
+        if self.pipeline is not None:
+            raise InputError("a stage alone cannot be computed again: replay all of them (replay_stages)")
         from proofcompute.verifier.replay import replay  # only replaying takes an engine
 
         self.claim(request, receipt)

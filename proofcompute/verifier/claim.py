@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError, VerificationError, about
 from proofcompute.errors.arguments import given
 from proofcompute.models.card import HasCard, ModelCard
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms
+from proofcompute.protocol.messages import Challenge, Pipeline, Receipt, Request, Terms
 from proofcompute.protocol.promises import check_pair, check_promise
-from proofcompute.protocol.receipts import check_numerics, check_request, check_signer, decoded, one_signer
+from proofcompute.protocol.receipts import (
+    check_numerics,
+    check_request,
+    check_signer,
+    check_stage,
+    decoded,
+    one_signer,
+    require_pipeline,
+)
 from proofcompute.protocol.requests import inputs_of, statement_of
 from proofcompute.protocol.statement import Statement, rows_from_bytes
 from proofcompute.protocol.stop import check_answer
@@ -43,6 +52,7 @@ def check_receipt(
     *,
     terms: Terms | None = None,
     retention: int = 0,
+    pipeline: Pipeline | None = None,
 ) -> Claim:
     """Check everything in a node's receipt that needs no opening (steps 1 to 5).
 
@@ -54,6 +64,8 @@ def check_receipt(
         terms: terms under which the node must have signed, as
             :func:`proofcompute.protocol.promises.check_terms` returned them; None: any.
         retention: the least time, in seconds, for which the node must answer challenges.
+        pipeline: the pipeline that the request addresses, if several nodes serve it: the receipt must be that
+            of one of its stages. A claim of a stage has the cells of its own segments only.
 
     Returns:
         The claim, from which cells are drawn.
@@ -64,7 +76,9 @@ def check_receipt(
     """
     card = model.card
     inputs = inputs_of(request, card.program, card.model_id)
-    signer = one_signer(node, request.node)
+    if pipeline is not None:
+        require_pipeline(request, pipeline, len(card.program.segments))
+    signer = one_signer(node, request.node if pipeline is None else b"")
     if type(receipt) is not bytes:
         raise InputError("a receipt is given as the bytes that the node sent")
     with about(model_id=card.model_id, request_digest=request.digest):
@@ -72,6 +86,7 @@ def check_receipt(
         found = decoded(Receipt.decode, receipt, "receipt")  # 1
         with about(node=found.node, receipt_digest=found.digest):
             check_signer(found, signer)  # 2
+            check_stage(found, pipeline)  # 2
             if found.model_id != card.model_id:
                 raise VerificationError(
                     3, "another model", expected=card.model_id.hex(), found=found.model_id.hex()
@@ -80,7 +95,7 @@ def check_receipt(
             check_request(found, request)  # 4
             statement = _check_outputs(card, request, inputs, found)  # 5
             check_promise(found, terms, retention)  # 5
-    return Claim(found, statement)
+    return Claim(found, replace(statement, part=found.segments))
 
 
 def naming(claim: Claim) -> AbstractContextManager[None]:

@@ -136,7 +136,7 @@ class _Judging:
             self.check = "cells"
             doubt, self.verified = judge_opening(judge, receipt, claim, challenge)
             opening_holds = self.verified is not None
-            if self._replay_decides() and request is not None:
+            if self._replay_decides(receipt) and request is not None:
                 self.check = "replay"
                 self._replay(request)
             if opening_holds:  # whoever holds a key comes to the same
@@ -155,9 +155,12 @@ class _Judging:
         )
         return self._verdict(*conclude(judge.evidence.outcome, known))
 
-    def _replay_decides(self) -> bool:
+    def _replay_decides(self, receipt: Receipt) -> bool:
         """Return whether to compute the answer again, with the model, since something is still open."""
         judge = self.judge
+        if receipt.pipeline is not None:
+            judge.unchecked.append("the cells of other stages: another trace root may be their nodes' fault")
+            return False
         if judge.evidence.outcome.kind == "accepted" and self.verified is not None:
             judge.unchecked.append("the cells that were not opened")
             return False

@@ -96,6 +96,12 @@ def claim_of(judge: Judge, receipt: Receipt, terms: Terms | None, request: Reque
     if request is None:
         judge.unchecked.append("the receipt against the request, which is not disclosed")
         return None
-    claim = check_receipt(judge.card, request, judge.evidence.receipt, terms=terms)
+    pipeline = receipt.pipeline
+    if pipeline is not None and request.node != pipeline.digest:
+        pipeline = None  # the node signed for a part of what it was not asked for in parts
+    try:
+        claim = check_receipt(judge.card, request, judge.evidence.receipt, terms=terms, pipeline=pipeline)
+    except MismatchError as e:
+        raise EvidenceError(f"the request in the evidence is none that nodes can answer: {e}") from e
     judge.checked.append("the receipt against the request and the stop rule (steps 1-5)")
     return claim

@@ -220,8 +220,8 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         named("receipt replaced after the challenge"),
     ),
     "segment of a cell": Mutant(
-        (CELL, STATEMENT + "there is no segment {}"),
-        (never("protocol.statement", "not 0 <= cell.segment < len(self.first_rows)"),),
+        (CELL, STATEMENT + "there is no segment {}, or it is another node's"),
+        (never("protocol.statement", "cell.segment not in self.segments"),),
         named("a cell counted twice by a negative segment"),
     ),
     "rows of a cell": Mutant(

@@ -9,11 +9,12 @@ from adversary.mutants_claim import CLAIM_MUTANTS
 from adversary.mutants_closing import CLOSING_MUTANTS
 from adversary.mutants_coded import CODED_MUTANTS
 from adversary.mutants_replay import REPLAY_MUTANTS
+from adversary.mutants_stages import STAGE_MUTANTS
 from adversary.mutation import RAISED, Edit, apply, raised_at, sites
 from proofcompute.errors import VerificationError
 from proofcompute.errors import sealed as secrecy
 
-TABLES = (CLAIM_MUTANTS, CELL_MUTANTS, CLOSING_MUTANTS, CODED_MUTANTS, REPLAY_MUTANTS)
+TABLES = (CLAIM_MUTANTS, CELL_MUTANTS, CLOSING_MUTANTS, CODED_MUTANTS, REPLAY_MUTANTS, STAGE_MUTANTS)
 MUTANTS = {name: mutant for table in TABLES for name, mutant in table.items()}
 assert len(MUTANTS) == sum(map(len, TABLES)), "two mutants have one name"
 

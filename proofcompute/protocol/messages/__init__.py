@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proofcompute.protocol.messages.boundary import MAX_BOUNDARY, Boundary
 from proofcompute.protocol.messages.challenge import Challenge
 from proofcompute.protocol.messages.closing import FramesHash, OpeningEnd, frame_digest, frames_digest
 from proofcompute.protocol.messages.evidence import OUTCOMES, Evidence, Outcome
@@ -15,13 +16,17 @@ from proofcompute.protocol.messages.opening import (
     TableOpening,
     TableShape,
 )
+from proofcompute.protocol.messages.pipeline import MAX_STAGES, Pipeline, Stage
 from proofcompute.protocol.messages.receipt import STOP_REASONS, Receipt
 from proofcompute.protocol.messages.request import Generation, Request
 from proofcompute.protocol.messages.terms import Terms
 
 __all__ = [
+    "MAX_BOUNDARY",
+    "MAX_STAGES",
     "OUTCOMES",
     "STOP_REASONS",
+    "Boundary",
     "Challenge",
     "Evidence",
     "FramesHash",
@@ -34,8 +39,10 @@ __all__ = [
     "Outcome",
     "Part",
     "PartShape",
+    "Pipeline",
     "Receipt",
     "Request",
+    "Stage",
     "TableOpening",
     "TableShape",
     "Terms",

@@ -48,6 +48,7 @@ class Signed(ABC):
     WHAT: ClassVar[str]
     """The message's name; its kind is ``proofcompute WHAT``, and its digests are named after it."""
     VERSION: ClassVar[int]
+    """The version of the message where it has no element that only later versions have."""
 
     suite: str
     """Hash suite of the receipt and of what it commits to."""
@@ -65,13 +66,18 @@ class Signed(ABC):
     signature: bytes = b""
     """Signature over :attr:`signed_digest`, which covers the scheme."""
 
+    @property
+    @abstractmethod
+    def version(self) -> int:
+        """Version of the message."""
+
     @abstractmethod
     def _claims(self) -> tuple[wire.Value, ...]:
         """Return the elements between the suite and the tail, including the request's digest."""
 
     def _fields(self) -> tuple[wire.Value, ...]:
         tail = (self.numerics, self.terms_digest, self.retention, self.scheme, self.node)
-        return (f"proofcompute {self.WHAT}", self.VERSION, self.suite, *self._claims(), *tail)
+        return (f"proofcompute {self.WHAT}", self.version, self.suite, *self._claims(), *tail)
 
     @cached_property
     def signed_digest(self) -> bytes:
