@@ -424,3 +424,69 @@ def test_the_commands(tmp_path: Path, one: Work) -> None:
     assert "schema" in refused(*again, "--force")
     for more in ((), ("--records",)):
         assert json.loads(call(*network, "schema", *more).out)["type"] == "object"
+
+
+# -- from a ledger -----------------------------------------------------------------------------------------
+
+
+def test_a_ledger_gives_records_and_bundles(tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    from proofcompute.ledger import AuditVerdict, Ledger, NewNode, NewReceipt
+
+    found = {kind: work(tmp_path, kind) for kind in ("accepted", "contradicted")}
+    made = max(each.made for each in found.values())
+    where = tmp_path / "ledger.db"
+    with Ledger.make(where) as ledger:
+        ledger.fleet.add_node(NewNode(OWNER.public, "http://127.0.0.1:1"))
+        ledger.fleet.set_state(OWNER.public, "retired", "sold")
+        for node in {each.node for each in found.values()}:
+            ledger.fleet.add_node(NewNode(node, "http://127.0.0.1:2"))
+        for kind, one in found.items():
+            known: dict[str, Any] = {
+                "request_digest": one.request_digest,
+                "model_id": one.model_id,
+                "node": one.node,
+            }
+            received = NewReceipt(digest=one.receipt_digest, made=one.made / 1000, **known)
+            ledger.fleet.add_receipts([received, replace(received, digest=bytes(32), made=1.0)])
+            said = AuditVerdict(
+                **known,
+                receipt_digest=one.receipt_digest,
+                check="cells",
+                challenge_digest=b"c" * 32,
+                outcome=one.outcome,
+                evidence_digest=one.bundle_sha256,
+                made=one.made,
+            )
+            others = replace(said, evidence_digest=b"e" * 32)
+            unkept = replace(said, challenge_digest=b"d" * 32, evidence_digest=b"f" * 32)
+            silent = replace(said, challenge_digest=b"s" * 32, outcome=Outcome("silent"), evidence_digest=b"")
+            ledger.verdicts.keep_evidence(one.receipt_digest, (tmp_path / kind).read_bytes())
+            ledger.verdicts.record(*(each.signed(AUDITOR) for each in (said, unkept, silent)))
+            ledger.verdicts.record(others.signed(OTHER))
+        root, size = ledger.log.root().root.hex(), ledger.log.size
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY.replace(f"  - {OTHER.public.hex()}\n", ""))
+    network, folder = ("network", "verified-cluster"), tmp_path / "bundles"
+    period = ("--from", moment(made - HOUR), "--until", moment(made))
+    given = ("--bundles", folder, "-o", tmp_path / "records", *period)
+    said_of = done(*network, "records", where, policy, *given)
+    assert (said_of["bundles"], said_of["missing"]) == (2, [(b"f" * 32).hex()])
+    value = json.loads((tmp_path / "records").read_text())
+    assert value["log"] == {"size": size, "root": root}
+    assert set(value["nodes"]) == {each.node.hex() for each in found.values()}
+    for key, entry in value["nodes"].items():
+        many = sum(each.node.hex() == key for each in found.values())
+        assert entry["answers"] == many
+        # its auditors, three challenges of each answer; one more by another auditor; one is not answered
+        assert entry["probes"] == {"asked": 4 * many, "answered": 3 * many}
+    OWNER.save(tmp_path / "owner")
+    words = ("judge", policy, tmp_path / "records", folder, "--identity", tmp_path / "owner")
+    done(*network, *words, "-o", tmp_path / "verdict", "--at", moment(made))
+    verify = (*network, "verify", tmp_path / "verdict", folder, "--signer", OWNER.public.hex())
+    result = call(*verify, "--at", moment(made), "--json")
+    assert result.status == 3
+    assert all("contradictions" in lines for lines in result.json["failing"].values())
+    with Ledger.make(tmp_path / "empty.db"):
+        pass
+    assert "no nodes" in refused(*network, "records", tmp_path / "empty.db", policy, *given, "--force")

@@ -15,7 +15,7 @@ from proofcompute.cli.files import check_output
 from proofcompute.cli.kinds import expect
 from proofcompute.cli.networking.common import work_of, write
 from proofcompute.cli.options import Force, Json, Out, hex_bytes
-from proofcompute.encoding.files import read_limited
+from proofcompute.encoding.files import read_limited, write_atomic
 
 if TYPE_CHECKING:
     from proofcompute.networks.cluster.judging import Cluster
@@ -54,6 +54,55 @@ def _time(text: str | None) -> int:
     from proofcompute.networks.cluster.forms import time_of
 
     return round(time.time() * 1000) if text is None else time_of(text)
+
+
+@group.command("records")
+def records(
+    ledger: Annotated[
+        str, typer.Argument(metavar="LEDGER", help="File or URL of a ledger.", show_default=False)
+    ],
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy in YAML.", show_default=False)],
+    output: Out,
+    bundles: Annotated[
+        Path,
+        typer.Option("--bundles", metavar="FOLDER", help="Where to write evidence.", show_default=False),
+    ],
+    start: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="Begin of the period.", show_default=False)
+    ],
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Its end.", show_default="now")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="What the cluster is called.")] = "cluster",
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Take from a ledger the records of a period, and the evidence of the policy's auditors about it.
+
+    Add what a ledger does not know, before judging: hardware (a class by node) and seconds (by receipt).
+    """
+    from proofcompute.ledger import Ledger
+    from proofcompute.networks.cluster.forms import MAX_POLICY, Policy
+    from proofcompute.networks.cluster.recorded import bundles as kept
+    from proofcompute.networks.cluster.recorded import records as recorded
+
+    check_output(output, force=force)
+    asked, out = Policy.read(read_limited(policy, MAX_POLICY, "policy")), Output(json)
+    missing, written = [], 0
+    bundles.mkdir(parents=True, exist_ok=True)
+    with Ledger(ledger) as opened:
+        known = recorded(opened, name, _time(start), _time(until))
+        for digest, data in kept(opened, asked, known):
+            if data is None:
+                missing.append(digest.hex())
+            else:
+                write_atomic(bundles / digest.hex(), data)
+                written += 1
+    write_atomic(output, json_module.dumps(known.value, indent=1).encode() + b"\n")
+    out.say(f"{output}: {len(known.nodes)} nodes; {bundles}: {written} bundles")
+    if missing:
+        out.say(f"bundles that the ledger does not keep: {', '.join(missing)}")
+    out.result({"records": str(output), "nodes": len(known.nodes), "bundles": written, "missing": missing})
 
 
 @group.command("judge")
