@@ -6,6 +6,7 @@ import typer
 
 from proofcompute.cli.console import Output
 from proofcompute.cli.networking import akash, bittensor, cluster, evm, filecoin, in_toto
+from proofcompute.cli.networking.economics import economics
 from proofcompute.cli.options import Json
 
 __all__ = ["group"]
@@ -20,6 +21,7 @@ group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")
 group.add_typer(in_toto.group, name="in-toto")
 group.add_typer(cluster.group, name="verified-cluster")
+group.command("economics")(economics)
 
 
 @group.command("list")

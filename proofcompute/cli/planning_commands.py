@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proofcompute.cli.console import Output, complain
-from proofcompute.cli.files import check_output, load_card, load_model
-from proofcompute.cli.options import Device, Force, Json, PolicyFile, Runs, kernels
+from proofcompute.cli.files import check_output
+from proofcompute.cli.options import Device, Force, Json, PolicyFile, Runs
+from proofcompute.cli.planning_inputs import (
+    CpuHour,
+    Elsewhere,
+    FiguresFile,
+    Forgetful,
+    Gigabyte,
+    LengthsText,
+    ModelFile,
+    NodeHour,
+    PolicyOut,
+    Speed,
+    cheat_of,
+    figures_of,
+    goal_of,
+    measured,
+    policy_of,
+    trace_of,
+)
 from proofcompute.cli.planning_report import basis, cheat_fields, costs, money, option_fields, told, why
-from proofcompute.cli.progress import progress
-from proofcompute.encoding.kinds import kind_of
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
-    from proofcompute.planning import Alteration, Figures, Goal, Rate, Trace
+    from proofcompute.planning import Rate, Trace
     from proofcompute.verifier.policy import AuditPolicy
 
 __all__ = ["plan", "policy"]
 
 NO_POLICY = 3
 """Exit status: no policy reaches what was asked for."""
-
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model, key or card.", show_default=False)]
-LengthsText = Annotated[
-    str | None,
-    typer.Option(
-        "--lengths",
-        metavar="P+G",
-        help="Prompt + generated tokens of an answer; rows of a request, of other models.",
-        show_default="64+448; 64",
-    ),
-]
-FiguresFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Figures that plan --measure wrote; else documented ones.")
-]
-PolicyOut = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="POLICY", help="Write the policy to this file.")
-]
-Elsewhere = Annotated[
-    float, typer.Option(min=0, help="Dollars of an hour of the machine elsewhere, without verification.")
-]
-NodeHour = Annotated[float, typer.Option(min=0, help="Dollars of an hour of the node.")]
-CpuHour = Annotated[float, typer.Option(min=0, help="Dollars of an hour of the verifier's CPU; assumed.")]
-Gigabyte = Annotated[float, typer.Option(min=0, help="Dollars of 10^9 bytes of traffic; assumed.")]
-Speed = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Rows (tokens) that the node computes in a second, prompts included.",
-        show_default="that of the figures",
-    ),
-]
-Forgetful = Annotated[
-    bool, typer.Option("--recompute", help="The node keeps no traces: it computes them again to open.")
-]
 
 
 def policy(
@@ -94,12 +75,12 @@ def policy(
     from proofcompute.planning import Alteration, Market, option_for
 
     out = Output(json)
-    named = _policy(whole, sampled, runs, cells, given)
+    named = policy_of(whole, sampled, runs, cells, given)
     if output is not None:
         if named is None:
             raise InputError("say which policy to write: --whole, --runs, --cells")
         check_output(output, force=force)
-    trace, known = _trace(model, lengths), _figures(figures)
+    trace, known = trace_of(model, lengths), figures_of(figures)
     market = Market(
         elsewhere, node_hour, cpu_hour, gigabyte, rows_per_second=rows_per_second, keeps=not recompute
     )
@@ -194,16 +175,16 @@ def plan(
         require_drawable(plot)
     if measure is not None and figures is not None:
         raise InputError("give --measure or --figures, not both")
-    trace = _trace(model, lengths)
-    wanted = [_cheat(text) for text in cheat or ("copy=50%",)]
+    trace = trace_of(model, lengths)
+    wanted = [cheat_of(text) for text in cheat or ("copy=50%",)]
     market = Market(
         elsewhere, node_hour, cpu_hour, gigabyte, rows_per_second=rows_per_second, keeps=not recompute
     )
-    known = _figures(figures) if measure is None else _measured(model, trace, measure, rounds, device)
+    known = figures_of(figures) if measure is None else measured(model, trace, measure, rounds, device)
     paid = market.pay(trace, known) if pay is None else pay
     penalty = Penalty(stake, paid)
     gains = [gain * paid if relative else gain for _, gain, relative in wanted]
-    goals = [_goal(a, penalty.needed(g, margin)) for (a, _, _), g in zip(wanted, gains, strict=True)]
+    goals = [goal_of(a, penalty.needed(g, margin)) for (a, _, _), g in zip(wanted, gains, strict=True)]
     found = options(trace, known, market, goals)
     chosen = found[0] if found and (budget is None or found[0].cost.dollars <= budget) else None
     if plot is not None:
@@ -257,68 +238,6 @@ def plan(
         raise typer.Exit(NO_POLICY)
 
 
-# -- what was given ----------------------------------------------------------------------------------------
-def _trace(path: Path, lengths: str | None) -> Trace:
-    from proofcompute.planning import Lengths, Trace
-
-    program = load_card(path).program
-    text = lengths or ("64+448" if program.feedback else "64")
-    made = Lengths.parse(text, program)
-    if made.rows > program.context:
-        raise InputError(f"{text} takes {made.rows} rows, and the context holds {program.context}: --lengths")
-    return Trace(program, made)
-
-
-def _figures(path: Path | None) -> Figures:
-    from proofcompute.planning import DOCUMENTED, Figures
-
-    return DOCUMENTED if path is None else Figures.load(path)
-
-
-def _measured(path: Path, trace: Trace, into: Path, rounds: int, device: str) -> Figures:
-    if kind_of(path) != "model":
-        raise InputError("measuring runs the model: give the model file, not its card or a key")
-    from proofcompute.bench.machine import machine
-    from proofcompute.planning import measure
-
-    backend = kernels(device)
-    with progress("measure", rounds + 1) as advance:
-        found = measure(
-            load_model(path),
-            trace.lengths,
-            backend,
-            rounds=rounds,
-            machine=vars(machine(backend)),
-            progress=advance,
-        )
-    found.save(into)
-    return found
-
-
-def _policy(
-    whole: float | None, sampled: float | None, runs: str | None, cells: int | None, given: Path | None
-) -> AuditPolicy | None:
-    """Return the policy that the options name, or None if they name none."""
-    from proofcompute.protocol.samples import Sample
-    from proofcompute.verifier.policy import AuditPolicy
-
-    if given is not None:
-        if any(option is not None for option in (whole, sampled, runs, cells)):
-            raise InputError("give --policy without --whole, --sampled, --runs and --cells")
-        return AuditPolicy.load(given)
-    sample = None
-    if runs is not None:
-        sample = Sample.parse(runs, cells or 0)
-    elif cells is not None:
-        sample = Sample(cells=cells)
-    if sample is None:
-        if sampled is not None:
-            raise InputError("--sampled is the probability of --runs and --cells")
-        return None if whole is None else AuditPolicy(whole)
-    p = whole or 0.0
-    return AuditPolicy(p, 1 - p if sampled is None else sampled, sample)
-
-
 def _shapes(trace: Trace) -> list[AuditPolicy]:
     """Return policies that cover about 5 % of all cells, to compare."""
     from proofcompute.protocol.samples import Sample
@@ -334,24 +253,3 @@ def _shapes(trace: Trace) -> list[AuditPolicy]:
         *(AuditPolicy(0, 1, sample) for sample in (*runs, Sample(cells=16), Sample(cells=some), mixed)),
         AuditPolicy(0.02, 0.98, runs[0]),
     ]
-
-
-def _cheat(text: str) -> tuple[Alteration, float, bool]:
-    """Return an alteration, what it gains, and whether that is a share of the pay."""
-    from proofcompute.planning import Alteration
-
-    kind, equals, gain = text.rpartition("=")
-    try:
-        value = float(gain.removesuffix("%"))
-    except ValueError:
-        value = math.nan
-    if not equals or not 0 <= value < math.inf:
-        raise InputError(f"a cheat is written KIND=GAIN, such as cell=0.01 or copy=50%, not {text[:40]!r}")
-    relative = gain.endswith("%")
-    return Alteration.parse(kind), value / 100 if relative else value, relative
-
-
-def _goal(altered: Alteration, needed: float) -> Goal:
-    from proofcompute.planning import Goal
-
-    return Goal(altered, needed)

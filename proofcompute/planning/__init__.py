@@ -1,6 +1,7 @@
 """Plan how much to audit: what policies cost, what they find, and which one is the cheapest that suffices."""
 
 from proofcompute.planning.cheats import Alteration
+from proofcompute.planning.comparing import Curve, Offer, Row, compare, curves
 from proofcompute.planning.documented import DOCUMENTED
 from proofcompute.planning.economics import Cost, Market, Penalty
 from proofcompute.planning.figures import Figures
@@ -13,15 +14,20 @@ __all__ = [
     "DOCUMENTED",
     "Alteration",
     "Cost",
+    "Curve",
     "Figures",
     "Goal",
     "Lengths",
     "Market",
+    "Offer",
     "Option",
     "Penalty",
     "Rate",
+    "Row",
     "Trace",
     "cheapest",
+    "compare",
+    "curves",
     "measure",
     "option_for",
     "options",

@@ -120,3 +120,49 @@ def test_without_matplotlib_a_plot_is_refused_before_anything_is_done(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     words = ("plan", files.model, *LENGTHS, "--stake", 0.001, "--plot", tmp_path / "a.svg")
     assert "proofcompute[plot]" in refused(*words)
+
+
+def test_networks_are_compared(files: Files, tmp_path: Path) -> None:
+    command = ("network", "economics", files.key, *LENGTHS)
+    found = done(*command, "--stake", 0.001)
+    (row,) = found["rows"]
+    assert (row["network"]["hour"], row["cloud"]["hour"]) == (2.56, 7.90)
+    assert (row["network"]["source"], row["cloud"]["source"]) == ("documented", "documented")
+    assert found["figures"].startswith("documented")
+    planned = done("plan", files.key, *LENGTHS, "--stake", 0.001, "--trials", 10)["plan"]
+    assert row["left"] == pytest.approx(planned["left"])
+    prices, expected = row["dollars_per_million_rows"], planned["dollars_per_million_rows"]
+    assert prices["cloud"] == pytest.approx(expected["elsewhere"])
+    assert prices["verified"] == pytest.approx(expected["node"] + expected["verification"])
+    assert len(found["sensitivity"]) == 5
+    policy, plot = tmp_path / "policy", tmp_path / "plot.svg"
+    AuditPolicy(0.02).save(policy)
+    offers = ("--network", "akash=1.95", "--network", "other=2.2", "--cloud", "big=6", "--cloud", "small=3")
+    words = (*command, "--policy", policy, *offers, "--redundancy", 2, "--plot", plot)
+    found = done(*words)
+    assert [(row["network"]["name"], row["cloud"]["name"]) for row in found["rows"]] == [
+        ("akash", "big"),
+        ("akash", "small"),
+        ("other", "big"),
+        ("other", "small"),
+    ]
+    assert {row["network"]["source"] for row in found["rows"]} == {"given"}
+    first = plot.read_bytes()
+    assert first.startswith(b"<?xml")
+    text = call(*words, "--force").out
+    assert "left of the saving" in text
+    assert "2 nodes would take" in text
+    assert plot.read_bytes() == first
+    hopeless = call(*command, "--stake", 0, "--cheat", "cell=5", "--json")
+    assert hopeless.status == planning_commands.NO_POLICY
+    assert hopeless.json["rows"][0]["left"] is None
+    assert hopeless.json["rows"][0]["dollars_per_million_rows"]["verified"] is None
+    for more, because in [
+        ((), "how much"),
+        (("--stake", 1, "--policy", policy), "how much"),
+        (("--stake", 1, "--network", "akash"), "NAME=DOLLARS"),
+        (("--stake", 1, "--network", "=2"), "a name"),
+        (("--stake", 1, "--network", "a=2", "--network", "a=3"), "of its own"),
+        (("--stake", 1, "--network", "a=9"), "nothing is saved"),
+    ]:
+        assert because in refused(*command, *more)

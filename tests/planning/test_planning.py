@@ -25,9 +25,13 @@ from proofcompute.planning import (
     Goal,
     Lengths,
     Market,
+    Offer,
+    Option,
     Penalty,
     Trace,
     cheapest,
+    compare,
+    curves,
     measure,
     option_for,
     options,
@@ -337,6 +341,71 @@ def test_prices_add_up() -> None:
     for make in bad:
         with pytest.raises(InputError):
             make()
+
+
+# -- networks beside clouds --------------------------------------------------------------------------------
+OFFERS = [Offer("one", 2.56, "documented"), Offer("other", 1.0, "given")]
+CLOUD = Offer("cloud", 7.90, "documented")
+
+
+def audited(policy: AuditPolicy) -> Callable[[Market], Option]:
+    return lambda market: option_for(trace(), DOCUMENTED, market, policy, ())
+
+
+def test_networks_are_priced_as_the_plan_prices_them() -> None:
+    policy = AuditPolicy(0.25)
+    rows = compare(trace(), DOCUMENTED, Market(), OFFERS, [CLOUD], audited(policy), 3)
+    for row, offer in zip(rows, OFFERS, strict=True):
+        market = Market(node=offer.hour)
+        each = 1e6 / trace().lengths.units
+        cost = market.cost(trace(), DOCUMENTED, of_policy(trace(), policy), 0.25)
+        hours = market.seconds(trace(), DOCUMENTED) / 3600
+        assert row.elsewhere == pytest.approx(each * 7.90 * hours)
+        assert row.node == pytest.approx(each * offer.hour * hours)
+        assert row.redundant == pytest.approx(3 * row.node)
+        assert row.verified == pytest.approx(row.node + each * cost.dollars)
+        assert row.left == pytest.approx(1 - cost.dollars / market.saved(trace(), DOCUMENTED))
+        assert row.replaced == pytest.approx(row.redundant - row.verified)
+        assert row.network is offer
+    assert rows[1].left > rows[0].left
+    (none,) = compare(trace(), DOCUMENTED, Market(), OFFERS[:1], [CLOUD], lambda _: None, 2)
+    assert (none.policy, none.verified) == (None, none.node)
+    for offers, copies, because in [
+        ([Offer("dear", 7.90, "given")], 2, "nothing is saved"),
+        (OFFERS, 1, "2 nodes or more"),
+    ]:
+        with pytest.raises(InputError, match=because):
+            compare(trace(), DOCUMENTED, Market(), offers, [CLOUD], audited(policy), copies)
+    for name, hour in (("", 1.0), ("x", 0.0), ("x", math.nan), ("x", math.inf)):
+        with pytest.raises(InputError, match="offer"):
+            Offer(name, hour, "given")
+
+
+def test_the_saving_depends_on_what_it_must() -> None:
+    policy = AuditPolicy(0.01, 0.04, pc.Sample(cells=4))
+    market = Market(rows_per_second=50.0)
+    found = {curve.quantity: curve.points for curve in curves(trace(), DOCUMENTED, market, policy)}
+    usual = option_for(trace(), DOCUMENTED, market, policy, ()).cost.dollars
+    left = 1 - usual / market.saved(trace(), DOCUMENTED)
+    falling = [
+        "dollars of an hour of the node",
+        "share of answers that are audited",
+        "dollars of an hour of the verifier's CPU",
+        "dollars of 10^9 bytes of traffic",
+    ]
+    for name in falling:
+        values = [y for _, y in found[name]]
+        assert values == sorted(values, reverse=True), name
+        assert values[0] >= left >= values[-1]
+    # A faster node saves less by the hour's price, while checking takes as long as before.
+    speeds = [y for _, y in found["rows a second of the node"]]
+    assert speeds == sorted(speeds, reverse=True)
+    shares = found["share of answers that are audited"]
+    every = option_for(
+        trace(), DOCUMENTED, market, AuditPolicy(0.2, 0.8, pc.Sample(cells=4)), ()
+    ).cost.dollars
+    assert shares[-1][0] == pytest.approx(1)
+    assert shares[-1][1] == pytest.approx(1 - every / market.saved(trace(), DOCUMENTED), rel=1e-6)
 
 
 # -- the search --------------------------------------------------------------------------------------------
