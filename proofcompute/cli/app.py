@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "serve_command.serve",
     "pipeline": "stage_commands.pipeline",
     "stage": "stage_commands.stage",
+    "gateway": "gateway_command.gateway",
     "ask": "ask_command.ask",
     "audit": "audit_command.audit",
     "policy": "planning_commands.policy",

@@ -114,7 +114,7 @@ def serve(
     from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.engine import Keep
     from proofcompute.prover.admission import RunnerLimits
-    from proofcompute.serving import ApiKeys, Service, ServiceLimits, Settings, logs, server
+    from proofcompute.serving import ApiKeys, Service, ServiceLimits, Settings, application, logs, server
 
     NodeIdentity.load(identity)
     if api_keys is not None:
@@ -154,7 +154,7 @@ def serve(
     )
     logs.set_up(log_format, log_level)
     service = Service.load(settings)
-    status = server.serve(service, settings, lambda: _say(service, settings))
+    status = server.serve(service, settings, application(service), lambda: _say(service, settings))
     sys.stdout.flush()
     sys.stderr.flush()
     # Granian's threads may still hold a broken connection, and Python's own end would meet them half-way

@@ -25,6 +25,7 @@ from proofcompute.client.kept import Kept, Refused
 from proofcompute.client.limits import ANSWER_SECONDS, KEPT_ANSWERS, KEPT_BYTES, MAX_ERROR, MAX_FAILURES
 from proofcompute.client.pins import Models, Pins
 from proofcompute.client.published import fetch_card, fetch_terms
+from proofcompute.client.relayed import Relayed, relayed_of
 from proofcompute.client.sources import Bounded, Streamed, Whole
 from proofcompute.client.spotchecks import Checking, SpotChecks
 from proofcompute.client.terms import TermsBook
@@ -185,19 +186,20 @@ class ProofTransport(_Base):
         if self._checking is not None:
             self._checking.require_clean()
         self._refused.require_new(question)
-        nonce = drawn_nonce(request, own=self._own_nonce)
+        relayed = relayed_of(request)
+        nonce = drawn_nonce(request, own=self._own_nonce) if relayed is None else relayed.nonce
 
         def contradicted(audited: Audited) -> None:
             if isinstance(audited.found, VerificationError):
-                self._fail(question, exchange.contradicted(audited.found, b"", audited))
+                self._fail(question, exchange.contradicted(audited.found, b"", audited), relayed)
 
         exchange = Exchange(
-            body, endpoint, self._rules, nonce, lambda checked: self._take(checked, contradicted)
+            body, endpoint, self._rules, nonce, lambda checked: self._take(checked, contradicted, relayed)
         )
         model_id = self._pins.model_id(exchange.call.model)
 
         def failed(error: VerificationError, came: bytes = b"") -> None:
-            self._fail(question, exchange.contradicted(error, came))
+            self._fail(question, exchange.contradicted(error, came), relayed)
 
         try:
             served = yield Call(lambda: self._pins.served(model_id))
@@ -216,7 +218,7 @@ class ProofTransport(_Base):
         if response.status_code >= 400:
             return _passed(request, response)
         try:
-            require_answer(response, stream=exchange.call.stream, own=self._own_nonce)
+            require_answer(response, stream=exchange.call.stream, own=nonce is not None)
         except VerificationError as e:
             failed(e)
             if not self._record:
@@ -262,21 +264,25 @@ class ProofTransport(_Base):
         return libraries.response(libraries.library_of(request), response, Whole(found), **described)
 
     # -- what is kept --------------------------------------------------------------------------------------
-    def _take(self, checked: Checked, contradicted: Callable[[Audited], None]) -> Audited | None:
+    def _take(
+        self, checked: Checked, contradicted: Callable[[Audited], None], relayed: Relayed | None
+    ) -> Audited | None:
         """Keep a checked answer, and return an audit that contradicts it, if there is one by now."""
         self.checked.add(checked)
-        if self._on_checked is not None:
-            self._on_checked(checked)
+        for told in (self._on_checked, None if relayed is None else relayed.on_checked):
+            if told is not None:
+                told(checked)
         return None if self._checking is None else self._checking.take(checked, contradicted)
 
-    def _fail(self, question: bytes, found: Contradiction) -> None:
+    def _fail(self, question: bytes, found: Contradiction, relayed: Relayed | None) -> None:
         error = found.error
         _log.warning("contradicted at step %d by node %s", error.step, short(error.node))
         self.contradictions.add(found)
         if not self._record:
             self._refused.add(question, error)
-        if self._on_contradiction is not None:
-            self._on_contradiction(found)
+        for told in (self._on_contradiction, None if relayed is None else relayed.on_contradiction):
+            if told is not None:
+                told(found)
 
 
 def _passed(request: Any, response: Any, *, opens: bool = False) -> Any:

@@ -26,6 +26,7 @@ EXTRA_OF: Final = {
     "pillow": "images",
     "prometheus_client": "serve",
     "psycopg": "ledger",
+    "pydantic": "gateway",
     "py_arkworks_bls12381": "verdicts-fast",
     "py_ecc": "verdicts",
     "pyyaml": "akash",
@@ -34,6 +35,7 @@ EXTRA_OF: Final = {
     "tokenizers": "models",
     "torch": "torch",
     "transformers": "quality",
+    "yaml": "gateway",
 }
 """The extra that installs each package."""
 _MODULES: Final = {"PIL": "pillow", "yaml": "pyyaml"}

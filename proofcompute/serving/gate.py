@@ -12,19 +12,20 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proofcompute.logs import service_log
-from proofcompute.serving.clients import Client, address_of
+from proofcompute.serving.clients import ApiKeys, Client, address_of
+from proofcompute.serving.metrics import Responses
 from proofcompute.serving.refusals import Refusal
-from proofcompute.serving.service import Service
+from proofcompute.serving.settings import ServiceLimits
 from proofcompute.serving.sockets import hang_up
-from proofcompute.serving.waste import REQUEST
+from proofcompute.serving.waste import REQUEST, Waste
 
-__all__ = ["EXCHANGE", "Exchange", "Gate"]
+__all__ = ["EXCHANGE", "Exchange", "Gate", "Guarded"]
 
 _log = service_log(__name__)
 
@@ -47,12 +48,42 @@ class _Gone(OSError):
     """The client left, or does not read what it is sent."""
 
 
+class Guarded(Protocol):
+    """What stands behind a gate: a node's service, or a gateway."""
+
+    limits: ServiceLimits
+    keys: ApiKeys | None
+    """The keys that clients must show; None: anybody may ask."""
+    proxies: frozenset[str]
+    """Addresses of proxies whose header X-Forwarded-For names the client."""
+    waste: Waste
+    active: int
+    """Requests that are answered now."""
+    body_bytes: int
+    """Bytes of the bodies of all requests that are read or answered now."""
+
+    @property
+    def metrics(self) -> Responses:
+        """What counts responses."""
+        ...
+
+    def require_open(self) -> None:
+        """Raise Refusal (503) if no new requests are taken."""
+        ...
+
+
 @final
 class Gate:
-    """The outermost application; see the module's docstring."""
+    """The outermost application; see the module's docstring.
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
+    Args:
+        app: what answers.
+        service: what stands behind the gate.
+        public: paths that need no key besides those that say whether the service is alive.
+    """
+
+    def __init__(self, app: ASGIApp, service: Guarded, public: frozenset[str] = frozenset()) -> None:
+        self._app, self._service, self._public = app, service, _OPEN | public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or the life of the application."""
@@ -60,7 +91,7 @@ class Gate:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             self._service.active += 1
-            exchange = Exchange(self._service, scope, receive, send)
+            exchange = Exchange(self._service, scope, receive, send, self._public)
             try:
                 await exchange.run(self._app)
             finally:
@@ -72,8 +103,15 @@ class Gate:
 class Exchange:
     """One request and its response."""
 
-    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-        self._service, self._limits = service, service.limits
+    def __init__(
+        self,
+        service: Guarded,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        public: frozenset[str] = _OPEN,
+    ) -> None:
+        self._service, self._limits, self._public = service, service.limits, public
         self._scope, self._receive, self._send = scope, receive, send
         self._start = time.monotonic()
         self._headers = Headers(scope=scope)
@@ -134,7 +172,7 @@ class Exchange:
         peer = self._scope.get("client")
         forwarded = ",".join(self._headers.getlist("x-forwarded-for"))  # a proxy may add a line of its own
         address = address_of(peer[0] if peer else "", forwarded, self._service.proxies)
-        if self._service.keys is None or self._path in _OPEN:
+        if self._service.keys is None or self._path in self._public:
             return address
         self.client = address  # whoever shows no key is logged by its address
         return self._service.keys.admit(address, self._headers.get("authorization"), self._service.waste)

@@ -15,29 +15,44 @@ from prometheus_client import (
 
 from proofcompute.prover.runner import Runner
 
-__all__ = ["Metrics", "ModelMetrics"]
+__all__ = ["Metrics", "ModelMetrics", "Responses"]
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _PREFIX: Final = "proofcompute"
 
 
-@final
-class Metrics:
-    """All numbers of one service, in a registry of its own."""
+class Responses:
+    """The numbers of whatever answers over HTTP, in a registry of its own."""
 
     TYPE = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.responses = self._counter("responses", "Responses", "route", "status")
-        self.refusals = self._counter("refusals", "Requests refused", "reason")
-        self.disconnects = self._counter("disconnects", "Clients that left or were too slow", "why")
-        self.openings = self._counter("openings", "Openings", "model", "outcome")
+        self.responses = self.counter("responses", "Responses", "route", "status")
+        self.refusals = self.counter("refusals", "Requests refused", "reason")
+        self.disconnects = self.counter("disconnects", "Clients that left or were too slow", "why")
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """Add a counter."""
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def text(self) -> bytes:
+        """Return all numbers in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+@final
+class Metrics(Responses):
+    """All numbers of one service."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.openings = self.counter("openings", "Openings", "model", "outcome")
         self.opening_seconds = self._histogram("opening_seconds", "Seconds of an opening", _SECONDS)
-        self.answers = self._counter("answers", "Answers by outcome", "model", "outcome")
-        self.tokens = self._counter("tokens", "Tokens generated", "model")
-        self.rows = self._counter("rows", "Rows computed", "model")
+        self.answers = self.counter("answers", "Answers by outcome", "model", "outcome")
+        self.tokens = self.counter("tokens", "Tokens generated", "model")
+        self.rows = self.counter("rows", "Rows computed", "model")
         self.step_rows = self._histogram("step_rows", "Rows of a step", _ROWS)
         self.step_seconds = self._histogram("step_seconds", "Seconds of a step", _SECONDS)
         self.first_token = self._histogram(
@@ -51,9 +66,6 @@ class Metrics:
             "recomputation_mismatches", "Answers that gave another trace root when they were computed again"
         )
         self.healthy = self._gauge("healthy", "1 if the model's device works, else 0")
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", text, ("model",), registry=self.registry)
@@ -69,10 +81,6 @@ class Metrics:
         self.kept_bytes.labels(name).set_function(lambda: runner.opener.traces.nbytes)
         self.mismatches.labels(name).set_function(lambda: runner.opener.mismatches)
         self.healthy.labels(name).set_function(lambda: float(runner.failure is None))
-
-    def text(self) -> bytes:
-        """Return all numbers in Prometheus' text format."""
-        return generate_latest(self.registry)
 
 
 @final

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -24,10 +24,10 @@ from proofcompute.errors import DeviceError, InputError
 from proofcompute.logs import service_log
 from proofcompute.serving.app import application
 from proofcompute.serving.service import Service
-from proofcompute.serving.settings import Settings
+from proofcompute.serving.settings import ServiceLimits
 from proofcompute.serving.sockets import close_unread
 
-__all__ = ["bare_server", "check_address", "granian", "listening", "serve"]
+__all__ = ["Hosted", "Place", "bare_server", "check_address", "granian", "listening", "serve"]
 
 _log = service_log(__name__)
 
@@ -41,6 +41,51 @@ _NEAR: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, noth
 """Where to connect to a server that listens at all addresses."""
 _LOOK: Final = 0.5
 """Seconds between two looks at the runners."""
+
+
+class Place(Protocol):
+    """Where to listen."""
+
+    @property
+    def host(self) -> str:
+        """The address."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        ...
+
+    @property
+    def tls_cert(self) -> Path | None:
+        """Certificate chain in PEM; None: no TLS."""
+        ...
+
+    @property
+    def tls_key(self) -> Path | None:
+        """Its private key."""
+        ...
+
+
+class Hosted(Protocol):
+    """What is served: a node's service, or a gateway."""
+
+    limits: ServiceLimits
+    active: int
+    """Requests that are answered now."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing can be served any more."""
+        ...
+
+    async def drain(self) -> bool:
+        """Refuse new requests, wait until the others are answered, and return whether they were in time."""
+        ...
+
+    async def close(self) -> None:
+        """Stop; requests that still run fail."""
+        ...
 
 
 def check_address(host: str, port: int) -> int:
@@ -57,15 +102,15 @@ def check_address(host: str, port: int) -> int:
         raise InputError(f"cannot listen at {host}, port {port}: {e.strerror or e}") from e
 
 
-def serve(service: Service, settings: Settings, started: Callable[[], None]) -> int:
-    """Serve until SIGTERM or SIGINT, drain, and return the exit status.
+def serve(service: Hosted, place: Place, app: ASGIApp, started: Callable[[], None]) -> int:
+    """Serve an application until SIGTERM or SIGINT, drain, and return the exit status.
 
     A second signal ends the drain. ``started`` is called once the server listens.
     """
-    return asyncio.run(_serve(service, settings, started))
+    return asyncio.run(_serve(service, place, app, started))
 
 
-async def _serve(service: Service, settings: Settings, started: Callable[[], None]) -> int:
+async def _serve(service: Hosted, place: Place, app: ASGIApp, started: Callable[[], None]) -> int:
     stop, hurry, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
 
     def told() -> None:
@@ -73,9 +118,9 @@ async def _serve(service: Service, settings: Settings, started: Callable[[], Non
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
-    server = granian(service, settings)
+    server = granian(service, place, app)
     serving = asyncio.ensure_future(server.serve())
-    working = asyncio.ensure_future(_work(service, settings, started, stop, hurry))
+    working = asyncio.ensure_future(_work(service, place, started, stop, hurry))
     try:
         await asyncio.wait((serving, working), return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
@@ -92,15 +137,15 @@ async def _serve(service: Service, settings: Settings, started: Callable[[], Non
 
 
 async def _work(
-    service: Service,
-    settings: Settings,
+    service: Hosted,
+    place: Place,
     started: Callable[[], None],
     stop: asyncio.Event,
     hurry: asyncio.Event,
 ) -> int:
     """Wait until the service is told to stop and has drained, or has failed, and return the exit status."""
-    await listening(settings.host, settings.port)
-    close_unread(settings.port, service.limits.write_seconds)
+    await listening(place.host, place.port)
+    close_unread(place.port, service.limits.write_seconds)
     started()
     while not stop.is_set():
         if service.failed:
@@ -129,16 +174,20 @@ async def listening(host: str, port: int) -> None:
         await asyncio.sleep(0.02)
 
 
-def granian(service: Service, settings: Settings) -> Server:
-    """Return the server of a service, which is not running yet."""
+def granian(service: Hosted, place: Place, app: ASGIApp | None = None) -> Server:
+    """Return the server of an application, which is not running yet; None: that of a node's service."""
+    if app is None:
+        if not isinstance(service, Service):
+            raise InputError("only a node's service has an application of its own")
+        app = application(service)
     limits = service.limits
     return bare_server(
-        application(service),
-        settings.host,
-        settings.port,
+        app,
+        place.host,
+        place.port,
         connections=limits.connections,
         header_seconds=limits.header_seconds,
-        tls=(settings.tls_cert, settings.tls_key),
+        tls=(place.tls_cert, place.tls_key),
     )
 
 

@@ -1,0 +1,251 @@
+"""Make the ASGI application of a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any, Final, cast
+
+import httpx2
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from proofcompute.errors import ProofcomputeError, ServiceError, VerificationError
+from proofcompute.gateway.gateway import Gateway
+from proofcompute.gateway.relaying import ASSURANCE_HEADER, relay
+from proofcompute.openai import (
+    NONCE_HEADER,
+    OPEN_PATH,
+    Endpoint,
+    Json,
+    OpenCall,
+    model_object,
+    models_object,
+)
+from proofcompute.protocol.messages import Receipt
+from proofcompute.serving.gate import EXCHANGE, Exchange, Gate
+from proofcompute.serving.refusals import Refusal, json_bytes, refusal_of
+from proofcompute.version import __version__
+
+__all__ = ["application"]
+
+_JSON: Final = "application/json"
+_PAGE: Final = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page/grid.js": ("grid.js", "text/javascript; charset=utf-8"),
+}
+"""Files of the page. They hold nothing of the fleet, so they need no key."""
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_SAFE: Final = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+_ANSWERS: Final[dict[str, Endpoint]] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+}
+_NEWEST: Final = 200
+"""Answers that are listed."""
+
+
+def application(gateway: Gateway) -> Gate:
+    """Return the application of a gateway, which starts and closes it with the application's life."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await gateway.start()
+        try:
+            yield
+        finally:
+            await gateway.close()
+
+    app = FastAPI(
+        title="proofcompute gateway",
+        version=__version__,
+        lifespan=life,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        default_response_class=Response,
+    )
+    _add_errors(app, gateway)
+    _add_answers(app, gateway)
+    _add_proofs(app, gateway)
+    _add_fleet(app, gateway)
+    _add_health(app, gateway)
+    _add_page(app)
+    return Gate(app, gateway, frozenset(_PAGE))
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(json_bytes(cast(Json, value)), status, {"Cache-Control": "no-store"}, _JSON)
+
+
+def _add_errors(app: FastAPI, gateway: Gateway) -> None:
+    async def known(_: Request, error: Exception) -> Response:
+        refusal = refusal_of(error)
+        if isinstance(error, HTTPException):
+            text = (
+                "there is no such path here" if error.status_code == 404 else "this path takes another method"
+            )
+            refusal = Refusal.of(
+                error.status_code, text, "not_found" if error.status_code == 404 else "method"
+            )
+        gateway.metrics.refusals.labels(refusal.reason).inc()
+        return refusal.response()
+
+    for kind in (ProofcomputeError, Refusal, MemoryError, HTTPException, Exception):
+        app.add_exception_handler(kind, known)
+
+
+def _add_answers(app: FastAPI, gateway: Gateway) -> None:
+    def add(path: str, endpoint: Endpoint) -> None:
+        @app.post(path)
+        async def answer(request: Request) -> Response:
+            exchange = cast(Exchange, request.scope[EXCHANGE])
+            headers = request.headers
+            return await relay(
+                gateway,
+                endpoint,
+                exchange,
+                await request.body(),
+                headers.get(NONCE_HEADER),
+                headers.get(ASSURANCE_HEADER),
+            )
+
+    for path, endpoint in _ANSWERS.items():
+        add(path, endpoint)
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        """List the models."""
+        return _json(models_object([_model(gateway, name) for name in gateway.models]))
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> Response:
+        """Describe a model."""
+        if name not in gateway.models:
+            raise Refusal.of(404, "there is no such model here; see /v1/models", "model_not_found")
+        return _json(_model(gateway, name))
+
+    @app.get("/v1/assurance/{name}")
+    async def assurance(name: str) -> Response:
+        """Say how far an answer was checked, by its completion id or the gateway's id for it."""
+        if (found := gateway.records.find(name)) is None:
+            raise Refusal.of(404, "there is no such answer here, or no more", "answer_not_found")
+        return _json(found.describe())
+
+
+def _model(gateway: Gateway, name: str) -> dict[str, Json]:
+    return model_object(name, gateway.model_id(name), gateway.created)
+
+
+def _add_proofs(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/v1/proofs/card/{model}")
+    async def card(model: str) -> Response:
+        """Return the card of a model (application/cbor), by its name or its model id."""
+        if (found := gateway.card(model)) is None:
+            raise Refusal.of(404, "there is no card of such a model here", "model_not_found")
+        return Response(found.encode(), media_type="application/cbor")
+
+    @app.post("/v1/proofs/open")
+    async def open_cells(request: Request) -> Response:
+        """Pass a challenge on to the node whose receipt it is about, and its opening back."""
+        body = await request.body()
+        _, receipt, _ = OpenCall.split(body)
+        member = gateway.fleet.of_key(Receipt.decode(receipt).node)
+        if member is None:
+            raise Refusal.of(400, "no node of this federation signed the receipt", "unknown_node")
+        cast(Exchange, request.scope[EXCHANGE]).computes()
+        asking = member.client.build_request("POST", member.entry.url + OPEN_PATH, content=body)
+        try:
+            found = await member.client.send(asking, stream=True)
+        except (httpx2.TransportError, ServiceError, VerificationError) as e:
+            raise Refusal.of(
+                503, f"node {member.name} cannot be reached", "no_node", kind="server_error", wait=5
+            ) from e
+        kind = "application/cbor-seq" if found.status_code == 200 else _JSON
+
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                async for piece in found.aiter_raw():
+                    yield piece
+            finally:
+                await found.aclose()
+
+        return StreamingResponse(pieces(), found.status_code, media_type=kind)
+
+
+def _add_fleet(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/v1/fleet")
+    async def fleet() -> Response:
+        """Return all nodes, with their trust."""
+        return _json({"nodes": [m.describe() for m in gateway.fleet.members.values()]})
+
+    @app.get("/v1/fleet/answers")
+    async def answers() -> Response:
+        """Return the newest answers, the newest first."""
+        return _json({"answers": [r.describe() for r in gateway.records.newest(_NEWEST)]})
+
+    @app.get("/v1/fleet/events")
+    async def events() -> Response:
+        """Send what happens, as server-sent events."""
+        if gateway.watchers.full or gateway.draining:
+            raise Refusal.of(503, "too many watch this gateway", "watchers", kind="server_error", wait=30)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(gateway.watchers.watch(), headers=headers, media_type="text/event-stream")
+
+    @app.get("/v1/evidence/{name}")
+    async def evidence(name: str) -> Response:
+        """Return evidence against a node, for `proofcompute verify-evidence`."""
+        found = gateway.books.evidence(name) if name.endswith(".evidence") else None
+        if found is None:
+            raise Refusal.of(404, "there is no such evidence here", "evidence_not_found")
+        headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(found, headers=headers, media_type="application/octet-stream")
+
+
+def _add_health(app: FastAPI, gateway: Gateway) -> None:
+    def status() -> str:
+        return "draining" if gateway.draining else "ok"
+
+    @app.get("/health")
+    async def health() -> Response:
+        """Say whether requests are taken, and how many nodes can be asked."""
+        able = sum(m.open() for m in gateway.fleet.members.values())
+        value = {"status": status(), "nodes": len(gateway.fleet.members), "asked": able}
+        return _json(value, 503 if gateway.draining else 200)
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        """Say in one word whether requests are taken."""
+        return PlainTextResponse(status(), 503 if gateway.draining else 200)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Return numbers for Prometheus."""
+        return Response(gateway.metrics.text(), media_type=gateway.metrics.TYPE)
+
+
+def _add_page(app: FastAPI) -> None:
+    def add(path: str, file: str, kind: str) -> None:
+        data = (resources.files("proofcompute.gateway") / "page" / file).read_bytes()
+
+        @app.get(path)
+        async def page() -> Response:
+            return Response(data, headers=_SAFE, media_type=kind)
+
+    for path, (file, kind) in _PAGE.items():
+        add(path, file, kind)

@@ -1,0 +1,134 @@
+"""Keep what must outlive a gateway: receipts and verdicts, evidence, and which nodes are quarantined.
+
+A :class:`Journal` is a folder, or memory if none is named. A ledger that several gateways share has the same
+methods (:mod:`proofcompute.gateway.shared`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, NamedTuple, Protocol
+
+from proofcompute.client.checked import Checked
+from proofcompute.encoding.files import read_limited, write_atomic
+from proofcompute.errors import FormatError
+from proofcompute.gateway.records import Audit, Choice, Record
+from proofcompute.limits import KIB, MIB
+
+__all__ = ["Books", "Journal", "Quarantine"]
+
+MAX_EVIDENCE_FILE: Final = 256 * MIB
+"""Bytes of one evidence that is handed out."""
+_MEMORY: Final = 64
+"""Evidence that is kept without a folder."""
+
+
+class Quarantine(NamedTuple):
+    """Why a node is not asked any more."""
+
+    why: str
+    evidence: str
+    """Name of the evidence; empty if nobody else could judge it."""
+
+
+class Books(Protocol):
+    """Where a gateway writes; any thread may call it."""
+
+    def receipt(self, node: bytes, record: Record, checked: Checked, choice: Choice) -> None:
+        """Write a receipt, before the end of its answer is passed on."""
+        ...
+
+    def verdict(self, node: bytes, choice: Choice, audit: Audit) -> None:
+        """Write what an audit came to."""
+        ...
+
+    def keep(self, node: bytes, data: bytes, suffix: str) -> str:
+        """Keep evidence, and return its name."""
+        ...
+
+    def evidence(self, name: str) -> bytes | None:
+        """Return evidence by its name; None if there is none."""
+        ...
+
+    def quarantine(self, node: bytes, found: Quarantine) -> None:
+        """Write that a node is not asked any more."""
+        ...
+
+    def quarantined(self) -> dict[bytes, Quarantine]:
+        """Return the nodes that are not asked, by public key."""
+        ...
+
+
+class Journal:
+    """A folder with ``evidence/`` and ``quarantine/``, one file for each; None: memory.
+
+    An operator who removes a node's file from ``quarantine/`` lets it be asked again at the next start.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder, self._lock = folder, Lock()
+        self._evidence: OrderedDict[str, bytes] = OrderedDict()
+        self._quarantined: dict[bytes, Quarantine] = {}
+        if folder is not None:
+            for name in ("evidence", "quarantine"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            for path in sorted((folder / "quarantine").glob("*.json")):
+                self._quarantined.update((_quarantine_of(path),))
+
+    def receipt(self, node: bytes, record: Record, checked: Checked, choice: Choice) -> None:
+        """Write nothing: who asked has the receipt."""
+
+    def verdict(self, node: bytes, choice: Choice, audit: Audit) -> None:
+        """Write nothing: verdicts that matter have evidence."""
+
+    def keep(self, node: bytes, data: bytes, suffix: str) -> str:
+        """See :class:`Books`."""
+        name = f"{hashlib.sha256(data).hexdigest()}.{suffix}"
+        if self._folder is not None:
+            write_atomic(self._folder / "evidence" / name, data)
+            return name
+        with self._lock:
+            self._evidence[name] = data
+            if len(self._evidence) > _MEMORY:
+                self._evidence.popitem(last=False)
+        return name
+
+    def evidence(self, name: str) -> bytes | None:
+        """See :class:`Books`. A name that :meth:`keep` did not make is none."""
+        digest, _, suffix = name.partition(".")
+        if (
+            len(digest) != 64
+            or not set(digest) <= set("0123456789abcdef")
+            or suffix not in ("evidence", "json")
+        ):
+            return None
+        if self._folder is None:
+            return self._evidence.get(name)
+        path = self._folder / "evidence" / name
+        return read_limited(path, MAX_EVIDENCE_FILE, "evidence") if path.is_file() else None
+
+    def quarantine(self, node: bytes, found: Quarantine) -> None:
+        """See :class:`Books`."""
+        with self._lock:
+            self._quarantined[node] = found
+        if self._folder is not None:
+            text = json.dumps({"node": node.hex(), "why": found.why, "evidence": found.evidence}, indent=1)
+            write_atomic(self._folder / "quarantine" / f"{node.hex()}.json", text.encode())
+
+    def quarantined(self) -> dict[bytes, Quarantine]:
+        """See :class:`Books`."""
+        with self._lock:
+            return dict(self._quarantined)
+
+
+def _quarantine_of(path: Path) -> tuple[bytes, Quarantine]:
+    try:
+        found: dict[str, Any] = json.loads(read_limited(path, 64 * KIB, "quarantine"))
+        node = bytes.fromhex(found["node"])
+        return node, Quarantine(str(found["why"]), str(found["evidence"]))
+    except (ValueError, KeyError, TypeError) as e:
+        raise FormatError(f"{path} is not what a gateway wrote: {e}") from None
