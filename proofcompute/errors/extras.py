@@ -35,7 +35,6 @@ EXTRA_OF: Final = {
     "tokenizers": "models",
     "torch": "torch",
     "transformers": "quality",
-    "yaml": "gateway",
 }
 """The extra that installs each package."""
 _MODULES: Final = {"PIL": "pillow", "yaml": "pyyaml"}
