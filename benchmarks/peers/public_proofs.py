@@ -23,9 +23,9 @@ from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.protocol.requests import array_request
 from proofcompute.prover.node import Node
 from proofcompute.public.holder import SECURITY, positions_for
-from proofcompute.public.proving import Answered, coded_challenge, prove, verify_proof
+from proofcompute.public.proving import OwnAnswer, prove, verify_proof
 from proofcompute.public.publishing import publish
-from proofcompute.verifier import Verified, check_receipt
+from proofcompute.verifier import Verified
 
 __all__ = ["measure"]
 
@@ -39,15 +39,12 @@ def measure(network: Network, rounds: int) -> dict[str, Any]:
     positions = positions_for(made.key.layout, SECURITY)
     request = array_request(model, samples)
 
-    def proved() -> tuple[bytes, int]:
-        receipt = node.commit(node.run(request)).encode()
-        claim = check_receipt(made.key, request, receipt)
-        opening, out = io.BytesIO(), io.BytesIO()
-        node.open(request, receipt, coded_challenge(claim, 0), opening)
-        prove(made, model, [Answered(request, receipt, opening)], out, positions=positions, kernels=kernels)
-        return out.getvalue(), len(opening.getvalue())
+    def proved() -> bytes:
+        receipt, out = node.commit(node.run(request)).encode(), io.BytesIO()
+        prove(made, model, [OwnAnswer(request, receipt, node)], out, positions=positions, kernels=kernels)
+        return out.getvalue()
 
-    proof, opened = proved()
+    proof = proved()
 
     def verify() -> Verified:
         (found,) = verify_proof(made.key, [request], io.BytesIO(proof), kernels=kernels)
@@ -71,7 +68,7 @@ def measure(network: Network, rounds: int) -> dict[str, Any]:
         "verify_seconds": verifying,
         "native_seconds": rerun,
         "proof_bytes": len(proof),
-        "opening_bytes": opened,
+        "opening_bytes": found.bytes_opened,
         "public_key_bytes": len(made.key.encode()),
         "cells": found.cells,
         "soundness_bits": found.soundness_bits,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -20,9 +19,15 @@ from proofcompute.errors import InputError, MismatchError, VerificationError
 from proofcompute.freivalds.soundness import GRINDING_BITS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proofcompute.arithmetic.kernels import Kernels
     from proofcompute.beacons import Beacon
-    from proofcompute.protocol.messages import Request
+    from proofcompute.models.model import Model
+    from proofcompute.protocol.messages import Challenge, Request
     from proofcompute.protocol.samples import Sample
+    from proofcompute.prover import RunDirectory
+    from proofcompute.prover.opening import Hearer
     from proofcompute.verifier import Verified
 
 __all__ = ["prove", "verify_proof"]
@@ -78,14 +83,13 @@ def prove(
     """
     check_output(output, force=force)
     expect(public, "public key")
-    from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.encoding.files import writing
     from proofcompute.protocol.claim import Claim
     from proofcompute.prover import RunDirectory
-    from proofcompute.prover.node import Node
+    from proofcompute.prover.answering import claimed
     from proofcompute.public.holder import positions_for
     from proofcompute.public.proof import ALL
-    from proofcompute.public.proving import Answered, coded_challenge
+    from proofcompute.public.proving import OwnAnswer, coded_challenge
     from proofcompute.public.proving import prove as made
     from proofcompute.public.publishing import load_published
 
@@ -101,34 +105,54 @@ def prove(
         raise InputError("a beacon draws cells: give --cells or --runs with it")
     published = load_published(public, backend)
     loaded = load_model(directories[0].model_path() if model is None else model)
-    with ExitStack() as stack:
-        answered = []
-        for directory in directories:
-            signer = directory.identity() if identity is None else NodeIdentity.load(identity)
-            node = Node(loaded, signer, device=backend)
-            request = directory.request()
-            if directory.has_trace:
-                trace, receipt = directory.stored(loaded, node.kernels)
-                node.remember(receipt, trace)
-            else:
-                receipt = directory.receipt()
-                trace = node.trace(request, receipt)
-            drawn_from = beacons.pop(receipt.digest, None)
-            if beacon and drawn_from is None:
-                raise InputError(f"none of the beacons is about the receipt of {directory.path}")
-            asked = coded_challenge(Claim(receipt, trace.statement), count, drawn_from)
-            rows = sum(c.b - c.a for c in asked.cells)
-            opening = stack.enter_context(tempfile.TemporaryFile(dir=output.resolve().parent))
-            with progress("open", rows) as advance:
-                node.open(request, receipt.encode(), asked, opening, progress=advance)
-            answered.append(Answered(request, receipt.encode(), opening, count, drawn_from))
-            total += rows
-        positions = positions_for(published.key.layout, security)
-        with progress("prove", total) as advance, writing(output) as stream:
-            made(published, loaded, answered, stream, positions=positions, kernels=backend, progress=advance)
+    answered = []
+    for directory in directories:
+        request, receipt = directory.request(), directory.receipt()
+        drawn_from = beacons.pop(receipt.digest, None)
+        if beacon and drawn_from is None:
+            raise InputError(f"none of the beacons is about the receipt of {directory.path}")
+        claim = Claim(receipt, claimed(loaded, request, receipt))
+        total += sum(c.b - c.a for c in coded_challenge(claim, count, drawn_from).cells)
+        later = _Run(directory, loaded, identity, backend)
+        answered.append(OwnAnswer(request, receipt.encode(), later, count, drawn_from))
+    positions = positions_for(published.key.layout, security)
+    with progress("prove", total) as advance, writing(output) as stream:
+        made(published, loaded, answered, stream, positions=positions, kernels=backend, progress=advance)
     nbytes, seconds = output.stat().st_size, time.perf_counter() - start
     out.say(f"{output}: {len(runs)} runs, {total} cells, {size(nbytes)}, {seconds:.1f} s")
     out.result({"proof": str(output), "runs": len(runs), "cells": total, "bytes": nbytes, "seconds": seconds})
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A node of one run, which is there while it opens, so that the traces of many take no memory."""
+
+    directory: RunDirectory
+    model: Model
+    identity: Path | None
+    kernels: Kernels
+
+    def open(
+        self,
+        request: Request,
+        receipt: bytes,
+        challenge: Challenge,
+        stream: BinaryIO,
+        *,
+        progress: Callable[[int], None] | None,
+        hearer: Hearer,
+    ) -> None:
+        """See Opens; a trace that is not stored is computed again."""
+        from proofcompute.commitments.signing import NodeIdentity
+        from proofcompute.prover.node import Node
+
+        directory = self.directory
+        signer = directory.identity() if self.identity is None else NodeIdentity.load(self.identity)
+        node = Node(self.model, signer, device=self.kernels)
+        if directory.has_trace:
+            trace, known = directory.stored(self.model, self.kernels)
+            node.remember(known, trace)
+        node.open(request, receipt, challenge, stream, progress=progress, hearer=hearer)
 
 
 def _drawn(runs: str | None, cells: int | None, *, every: bool) -> int | Sample:

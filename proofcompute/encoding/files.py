@@ -39,7 +39,7 @@ _FAR = 1 << 40
 
 @contextmanager
 def writing(path: Path, mode: int = 0o644, *, named: bool = False) -> Iterator[BinaryIO]:
-    """Open a file to write, which gets its final name and permissions ``mode`` only when the block succeeds.
+    """Open a file to write and to read, which gets its name and its ``mode`` only when the block succeeds.
 
     A symbolic link stays one, and the file that it names is replaced. A device or a pipe gets the bytes when
     the block succeeds. If ``named``, the file has a temporary name meanwhile, at which a library may write
@@ -63,7 +63,7 @@ def _collected(place: Path, named: bool) -> Iterator[BinaryIO]:
     if named:
         with tempfile.TemporaryDirectory() as folder:
             kept = Path(folder, "bytes")
-            with kept.open("wb") as stream:
+            with kept.open("w+b") as stream:
                 yield stream
             with kept.open("rb") as source, _open_there(place) as sink:
                 shutil.copyfileobj(source, sink)

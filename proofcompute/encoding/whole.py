@@ -26,10 +26,11 @@ _UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSY
 
 @contextmanager
 def whole(place: Path, mode: int, *, named: bool) -> Iterator[BinaryIO]:
-    """Open a file to write, which replaces the one at ``place`` when the block succeeds, and else vanishes.
+    """Open a file to write and to read, which replaces the one at ``place`` when the block succeeds.
 
-    Its bytes are on the disk before its name is, and then it has permissions ``mode``. If ``named``, it has a
-    temporary name, at which a library may write it anew. Raises OSError if the file system refuses.
+    Else it vanishes. Its bytes are on the disk before its name is, and then it has permissions ``mode``. If
+    ``named``, it has a temporary name, at which a library may write it anew. Raises OSError if the file
+    system refuses.
     """
     stream = None if named else _nameless(place.parent)
     if stream is not None:
@@ -44,7 +45,7 @@ def whole(place: Path, mode: int, *, named: bool) -> Iterator[BinaryIO]:
         os.close(fd)
         temporary = Path(name)
         try:
-            with temporary.open("wb") as stream:
+            with temporary.open("w+b") as stream:
                 yield stream
             _sync(temporary)  # by name, because a library that was given the name may have replaced the file
             temporary.chmod(mode)
@@ -69,7 +70,7 @@ def _nameless(directory: Path) -> BinaryIO | None:
     if not os.path.exists(_own(fd)):  # /proc is not mounted
         os.close(fd)
         return None
-    return cast(BinaryIO, open(fd, "wb"))
+    return cast(BinaryIO, open(fd, "w+b"))
 
 
 def _own(fd: int) -> str:

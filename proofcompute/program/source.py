@@ -27,6 +27,7 @@ __all__ = [
     "LinearCall",
     "PlacedWeights",
     "Products",
+    "QuantisedRows",
     "RowProducts",
     "RowReader",
     "Source",
@@ -171,6 +172,15 @@ class ComputeProducts:
         return k.experts(call.x, self.matrix(call.weight), numbers, call.limbs)
 
 
+class QuantisedRows(NamedTuple):
+    """The rows that a product takes to one matrix."""
+
+    group: int | None
+    """The number of the matrix, if the weight has several."""
+    q: I8
+    """The limbs of the rows, [limbs, n, d], on the backend."""
+
+
 @dataclass(frozen=True)
 class HintProducts(RowProducts):
     """Products computed from the weights, each with the hint that an opening holds of it."""
@@ -182,10 +192,14 @@ class HintProducts(RowProducts):
     """The packed sets of each product that was made, in order."""
     wanted: bool = True
     """Whether the products themselves are used."""
+    rows: list[tuple[QuantisedRows, ...]] | None = None
+    """The rows of each product that was made, of each matrix for itself; None: nobody wants them."""
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
         """Compute the product, and keep its hint; see Products. One that is not wanted has no rows."""
         w, squares = self.matrix(call.weight), self.squares(call.weight)
+        if self.rows is not None:
+            self.rows.append((QuantisedRows(None, k.quantise(call.x, call.limbs, call.prologue)[0]),))
         made = k.linear_with_hint(call.x, w, call.limbs, squares, call.prologue, call.residual, self.wanted)
         self.hints.append(made.packed)
         return k.zeros((0, len(w.scale)), np.float32) if made.y is None else made.y
@@ -194,14 +208,19 @@ class HintProducts(RowProducts):
         """Compute the products, and keep their hint: the sets of each matrix, one matrix after the other."""
         w, squares = self.matrix(call.weight), self.squares(call.weight)
         packed: list[Packed] = []
+        rows: list[QuantisedRows] = []
 
         def one(x: F32, group: int) -> F32:
+            if self.rows is not None:
+                rows.append(QuantisedRows(group, k.quantise(x, call.limbs)[0]))
             made = k.linear_with_hint(x, w.group(group), call.limbs, squares, None, None, self.wanted)
             packed.extend(made.packed)
             return k.zeros((len(x), w.m), np.float32) if made.y is None else made.y
 
         y = by_matrix(call.x, numbers, w.groups, k, one)
         self.hints.append(tuple(packed))
+        if self.rows is not None:
+            self.rows.append(tuple(rows))
         return y if self.wanted else y[:0]
 
 

@@ -28,7 +28,16 @@ from proofcompute.protocol.messages.closing import FramesHash, OpeningEnd, frame
 from proofcompute.protocol.messages.signed import Signed
 from proofcompute.protocol.received import received
 
-__all__ = ["Frames", "Payload", "SignedFrames", "place", "require_signer", "signed_frames", "write_frames"]
+__all__ = [
+    "Frames",
+    "Payload",
+    "SignedFrames",
+    "most_bytes",
+    "place",
+    "require_signer",
+    "signed_frames",
+    "write_frames",
+]
 
 _HEAD: Final = 9
 """Most bytes of a frame's head."""
@@ -40,6 +49,11 @@ def require_signer(receipt: Signed, identity: NodeIdentity) -> None:
         receipt.node, receipt.signed_digest, receipt.signature
     ):
         raise MismatchError(f"the receipt is not signed by this identity, {identity.public.hex()}")
+
+
+def most_bytes(limits: Sequence[int]) -> int:
+    """Return the most bytes of an opening, from those of each frame before the closing one."""
+    return sum(limits) + OpeningEnd.LARGEST + _HEAD * (len(limits) + 1)
 
 
 class Payload(NamedTuple):
@@ -158,7 +172,7 @@ class Frames:
         VerificationError (step 2): the opening was changed. Without a closing frame ``error`` says nothing
         about the node.
         """
-        frames, size = len(limits) + 1, sum(limits) + OpeningEnd.LARGEST + _HEAD * (len(limits) + 1)
+        frames, size = len(limits) + 1, most_bytes(limits)
         try:
             while self._whole and len(self.digests) < frames and self.count < size:
                 if self._next(self._pieces, min(MAX_OPENING_PART, size - self.count)) is None:

@@ -6,10 +6,10 @@ own machine, such as a missing file, fails before it gets here.
 
 from __future__ import annotations
 
-import io
 from time import monotonic
 from typing import BinaryIO, TypeVar, cast
 
+from proofcompute.encoding.window import memory_of
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.protocol.promises import require_within
 
@@ -86,8 +86,11 @@ _READ_SIZE = 1 << 16
 
 
 def received(opening: BinaryIO) -> BinaryIO:
-    """Return ``opening`` as a stream whose read errors are rejections; a BytesIO is returned as it is."""
-    whole = type(opening) is io.BytesIO or isinstance(opening, _Received)
+    """Return ``opening`` as a stream whose read errors are rejections.
+
+    A stream that lies in memory has none, and is returned as it is, so that its readers need no copy.
+    """
+    whole = isinstance(opening, _Received) or memory_of(opening) is not None
     return opening if whole else cast(BinaryIO, _Received(opening))
 
 

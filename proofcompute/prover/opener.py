@@ -37,7 +37,7 @@ from proofcompute.models.model import Model
 from proofcompute.protocol.frames import require_signer
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.prover.answering import claimed, store
-from proofcompute.prover.opening import Openings, check_challenge
+from proofcompute.prover.opening import Hearer, Openings, check_challenge
 from proofcompute.prover.stored import StoredTrace
 from proofcompute.prover.traces import Traces
 from proofcompute.prover.turns import AnyThread, Turns
@@ -150,10 +150,12 @@ class Opener:
         challenge: Challenge,
         stream: BinaryIO,
         progress: Callable[[int], None] | None = None,
+        hearer: Hearer | None = None,
     ) -> None:
         """Write the opening of the cells that a challenge names to ``stream``, frame by frame.
 
-        ``progress`` is called with the number of rows that each part opens.
+        ``progress`` is called with the number of rows that each part opens. A ``hearer`` hears the opening on
+        this thread while it is written.
 
         Raises FormatError or LimitError if a cell does not exist, MismatchError if request, receipt and
         challenge do not belong together or another node signed, InputError if a cell may take more bytes than
@@ -172,7 +174,7 @@ class Opener:
             check_challenge(statement, receipt, challenge, self.identity)
             self._count(receipt, challenge)
             trace = kept or self.recompute(request, receipt)
-            self._openings.write(trace, receipt, challenge, stream, self.identity, progress)
+            self._openings.write(trace, receipt, challenge, stream, self.identity, progress, hearer)
         _log.info(
             "opened %d cells of receipt %s for challenge %s",
             sum(cell.b - cell.a for cell in challenge.cells),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
@@ -16,12 +16,13 @@ from proofcompute.commitments import merkle
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import Cell, FormatError, MismatchError
 from proofcompute.freivalds.hint import Packed
+from proofcompute.freivalds.product import Site
 from proofcompute.freivalds.sets import largest_squares
 from proofcompute.models.card import weight_leaf_rows, weight_tree
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run_products
 from proofcompute.program.placement import Placement
-from proofcompute.program.source import HintProducts, Source
+from proofcompute.program.source import HintProducts, QuantisedRows, Source
 from proofcompute.protocol.frames import Payload, require_signer, write_frames
 from proofcompute.protocol.messages import Challenge, GroupOpening, OpeningHead, Part, Receipt, TableOpening
 from proofcompute.protocol.needs import Needs, TableRows, needs
@@ -31,7 +32,7 @@ from proofcompute.protocol.statement import Statement
 from proofcompute.prover.stored import StoredRows, StoredTrace
 from proofcompute.prover.turns import AnyThread, Turns
 
-__all__ = ["Openings", "check_challenge", "open_cells"]
+__all__ = ["Hearer", "OpenedProduct", "Openings", "check_challenge", "open_cells"]
 
 
 _BATCH: Final = 64
@@ -41,12 +42,50 @@ _Frame = bytes | memoryview | Payload | list[bytes | memoryview]
 """The payload of a frame, perhaps in pieces."""
 
 
+class OpenedProduct(NamedTuple):
+    """One product of an opened cell, as the hint in the opening is made."""
+
+    site: Site
+    rows: tuple[QuantisedRows, ...]
+    """The rows of each matrix, in the order of the hint's sets."""
+
+
+class Hearer(Protocol):
+    """Hears what an opening holds while it is written, cell by cell."""
+
+    def roots(self, roots: Sequence[bytes]) -> None:
+        """Hear the roots of the groups."""
+        ...
+
+    def cell(self, cell: Cell, digests: Sequence[bytes], products: Sequence[OpenedProduct]) -> None:
+        """Hear the digests of the frames that open a cell, all cells in order, and the cell's products."""
+        ...
+
+
 class _Proved(NamedTuple):
     """A cell, what it needs, and the range proof of each of its groups."""
 
     cell: Cell
     need: Needs
     proofs: Sequence[tuple[bytes, ...]]
+
+
+class _Opened(NamedTuple):
+    """What was proved, the frame of everything that its cell needs except for long rows, and its products."""
+
+    proved: _Proved
+    frame: _Frame
+    products: Sequence[OpenedProduct]
+
+
+class _Written(NamedTuple):
+    """A frame to write, and what is done with it then."""
+
+    frame: _Frame
+    roots: tuple[bytes, ...] | None = None
+    """The roots of the groups, if this frame holds them."""
+    opened: _Opened | None = None
+    """The cell that ends with this frame."""
 
 
 class Openings:
@@ -123,32 +162,36 @@ class Openings:
             for i in rows.ids
         )
 
-    def hints(self, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[Packed, ...], ...]:
-        """Return the packed sets of each product of a cell."""
+    def hints(
+        self, trace: StoredTrace, need: Needs, cell: Cell, *, heard: bool
+    ) -> tuple[tuple[tuple[Packed, ...], ...], tuple[OpenedProduct, ...]]:
+        """Return the packed sets of each product of a cell, and if somebody hears them, their rows."""
         made: list[tuple[Packed, ...]] = []
+        rows: list[tuple[QuantisedRows, ...]] = []
         k, weights = self.placed.kernels[cell.segment], self.placed.weights[cell.segment]
-        products = HintProducts(weights.matrix, self.squares, made)
+        products = HintProducts(weights.matrix, self.squares, made, rows=rows if heard else None)
         source = Source(StoredRows(trace, need, k), weights, products)
         unread = replace(source, products=replace(products, wanted=False))
         run_products(self.model.program, cell.segment, [Span(0, cell.a, cell.b)], source, unread, k)
         if len(made) != len(need.sites):
             raise FormatError(f"{cell}: {len(made)} products were made where {len(need.sites)} are needed")
-        return tuple(made)
+        return tuple(made), tuple(map(OpenedProduct, need.sites, rows)) if heard else ()
 
-    def part(self, trace: StoredTrace, challenge: Challenge, proved: _Proved) -> tuple[_Proved, _Frame]:
-        """Return what was proved, and the frame of everything that its cell needs, except for long rows.
+    def part(self, trace: StoredTrace, challenge: Challenge, heard: bool, proved: _Proved) -> _Opened:
+        """Open one cell.
 
-        It is hashed here, unless this is another thread than the one that opens.
+        Its frame is hashed here, unless this is another thread than the one that opens.
         """
         cell, need, proofs = proved
+        hints, products = self.hints(trace, need, cell, heard=heard) if challenge.hints else ((), ())
         rows = trace.rows([cut(self.model.program, rows).here for rows in need.groups])
         part = Part(
             tuple(GroupOpening(data, proof) for data, proof in zip(rows, proofs, strict=True)),
             tuple(self.table(t) for t in need.tables) if challenge.tables else (),
-            self.hints(trace, need, cell) if challenge.hints else (),
+            hints,
         )
         pieces = part.pieces()
-        return proved, pieces if self.turns.apart else Payload.of(*pieces)
+        return _Opened(proved, pieces if self.turns.apart else Payload.of(*pieces), products)
 
     def write(
         self,
@@ -158,28 +201,33 @@ class Openings:
         stream: BinaryIO,
         identity: NodeIdentity,
         progress: Callable[[int], None] | None = None,
+        hearer: Hearer | None = None,
     ) -> None:
-        """Write the opening of a challenge; see :func:`open_cells`."""
+        """Write the opening of a challenge; see :func:`open_cells`.
+
+        A ``hearer`` is called on the thread that opens, whose rows stay on the backend.
+        """
         check_challenge(trace.statement, receipt, challenge, identity)
         self.prepare(challenge)
-        with closing(self.turns.each(self._frames(trace, receipt, challenge))) as frames:
-            write_frames(stream, _followed(frames, progress), receipt, challenge.digest, identity)
+        found = self._frames(trace, receipt, challenge, heard=hearer is not None)
+        with closing(self.turns.each(found)) as frames:
+            write_frames(stream, _followed(frames, progress, hearer), receipt, challenge.digest, identity)
 
     def _frames(
-        self, trace: StoredTrace, receipt: Receipt, challenge: Challenge
-    ) -> Iterator[tuple[_Frame, int]]:
-        """Yield all frames of an opening except the closing one, each with the rows that it opens."""
-        program = trace.statement.program
-        yield OpeningHead(receipt.digest, challenge.digest, tuple(trace.roots())).encode(), 0
-        made = partial(self.part, trace, challenge)
+        self, trace: StoredTrace, receipt: Receipt, challenge: Challenge, *, heard: bool
+    ) -> Iterator[_Written]:
+        """Yield all frames of an opening except the closing one."""
+        program, roots = trace.statement.program, tuple(trace.roots())
+        yield _Written(OpeningHead(receipt.digest, challenge.digest, roots).encode(), roots)
+        made = partial(self.part, trace, challenge, heard)
         # Inside an item of a map, nothing is split between threads, so a single cell is none.
         each = map if len(challenge.cells) == 1 else self.kernels.map
-        for (cell, need, _), payload in each(made, _proved(trace, challenge)):
-            for rows in need.groups:
+        for opened in each(made, _proved(trace, challenge)):
+            for rows in opened.proved.need.groups:
                 long = cut(program, rows)
                 for index in range(long.ahead):
-                    yield trace.rows([long.piece(index)])[0], 0
-            yield payload, cell.b - cell.a
+                    yield _Written(trace.rows([long.piece(index)])[0])
+            yield _Written(opened.frame, opened=opened)
 
 
 def check_challenge(
@@ -220,13 +268,29 @@ def open_cells(
 
 
 def _followed(
-    frames: Iterator[tuple[_Frame, int]], progress: Callable[[int], None] | None
-) -> Iterator[bytes | memoryview | Payload]:
-    """Yield frames, and report the rows of each once it is written."""
-    for frame, rows in frames:
-        yield Payload.of(*frame) if isinstance(frame, list) else frame
-        if rows and progress is not None:
-            progress(rows)
+    frames: Iterator[_Written], progress: Callable[[int], None] | None, hearer: Hearer | None
+) -> Iterator[Payload]:
+    """Yield hashed frames, and report each cell once its last frame is written."""
+    digests: list[bytes] = []
+    for frame, roots, opened in frames:
+        if isinstance(frame, Payload):
+            payload = frame
+        else:
+            payload = Payload.of(*frame) if isinstance(frame, list) else Payload.of(frame)
+        yield payload
+        if roots is not None:
+            if hearer is not None:
+                hearer.roots(roots)
+            continue
+        digests.append(payload.digest)
+        if opened is None:
+            continue
+        cell = opened.proved.cell
+        if hearer is not None:
+            hearer.cell(cell, digests, opened.products)
+        digests = []
+        if progress is not None:
+            progress(cell.b - cell.a)
 
 
 def _proved(trace: StoredTrace, challenge: Challenge) -> Iterator[_Proved]:

@@ -19,7 +19,7 @@ of the true one in at most 2^-rho of the positions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +44,8 @@ from proofcompute.public.sums import Sums
 __all__ = ["Evaluation", "Followed", "Opened", "Shape", "prove"]
 
 _COLUMN_BITS: Final = (MAX_CONTRACTION - 1).bit_length()
+_JOINED: Final = 1 << 24
+"""Most weights of several planes that are handled together: as many are copied."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,7 @@ def prove(
         rows = words(_row_part(shape, number, point.s, end, multiply))
         held = [plane for plane in shape.planes if plane.code == number]
         at_rows = np.concatenate([np.arange(plane.first, plane.first + plane.rows) for plane in held])
-        parts = (layout.messages(plane, matrix(plane), 0, plane.rows) for plane in held)
+        parts = (messages for _, messages in _messages(layout, held, matrix))
         combined.append(kernels.fold_parts(parts, np.ascontiguousarray(rows[:, at_rows])))
         transcript.absorb("combined", _le(combined[-1]))
     opened = []
@@ -288,13 +290,38 @@ def prove(
         code = layout.codes[number]
         basis = code.circle.basis(found)
         leaves = np.empty((len(found), code.rows), np.uint32)
-        for plane in layout.of_code(number):
-            messages = layout.messages(plane, matrix(plane), 0, plane.rows)
-            leaves[:, plane.first : plane.first + plane.rows] = kernels.project(messages, basis).T
+        for first, messages in _messages(layout, layout.of_code(number), matrix):
+            leaves[:, first : first + len(messages)] = kernels.project(messages, basis).T
         paths = tuple(tuple(trees[number].range_proof(q, q + 1)) for q in found)
         opened.append(Opened(leaves, paths))
     made = np.array(rounds, np.uint64).reshape(-1, len(sums), DEGREE, 3)
     return Evaluation(shape, made, tuple(combined), tuple(opened))
+
+
+def _messages(
+    layout: Layout, planes: Iterable[Plane], matrix: Callable[[Plane], I8]
+) -> Iterator[tuple[int, I8]]:
+    """Yield the messages of planes of one code, which follow one another, and the number of the first.
+
+    Small planes are joined, as a call of a backend for the few messages of one would cost more than these.
+    """
+    some: list[I8] = []
+    first = size = 0
+    for plane in planes:
+        messages = layout.messages(plane, matrix(plane), 0, plane.rows)
+        if some and size + messages.size > _JOINED:
+            yield first, _joined(some)
+            some, size = [], 0
+        if not some:
+            first = plane.first
+        some.append(messages)
+        size += messages.size
+    if some:
+        yield first, _joined(some)
+
+
+def _joined(some: list[I8]) -> I8:
+    return some[0] if len(some) == 1 else np.concatenate(some)
 
 
 # -- the verifier --------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ checks some requests reads only those openings.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Final
 
@@ -28,7 +28,7 @@ from proofcompute.limits import (
 )
 from proofcompute.protocol.samples import Sample
 
-__all__ = ["ALL", "Proof", "ProofHead", "Shown", "write_proof"]
+__all__ = ["ALL", "Proof", "ProofHead", "ProofWriter", "Shown", "write_proof"]
 
 KIND = "proofcompute public proof"
 VERSION = 1
@@ -159,6 +159,75 @@ def _skipped(reader: FrameReader, stream: BinaryIO, end: int) -> tuple[BinaryIO,
     return window(stream, start, size), size
 
 
+class ProofWriter:
+    """A proof that is written to a buffered stream in order, although its head holds digests of the rest."""
+
+    def __init__(self, out: BinaryIO, head: ProofHead) -> None:
+        """Write the head. If its digests are not known yet, others in their place take the same room."""
+        self._out, self._head = out, head
+        self._start = out.tell() if out.seekable() else 0
+        write_frame(out, head.encode())
+
+    def copied(self, receipt: bytes, opening: BinaryIO, size: int) -> None:
+        """Write a receipt and its opening. Raises InputError unless the opening has the size given."""
+        write_frame(self._out, receipt)
+        self._out.write(frame_head(size))
+        opening.seek(0)
+        if (held := memory_of(opening)) is not None and len(held) == size:
+            self._out.write(held)
+            return
+        while piece := opening.read(_PIECE):
+            self._out.write(piece)
+            size -= len(piece)
+        if size:
+            raise InputError("an opening changed while it was written")
+
+    def made(self, receipt: bytes, most: int, write: Callable[[BinaryIO], object]) -> None:
+        """Write a receipt, and have its opening of at most ``most`` bytes written behind it.
+
+        No byte of it is copied, unless it is so short that its number of bytes takes less room than ``most``.
+        Raises InputError if more come, or the stream is not one to seek in and to read.
+        """
+        if not (self._out.seekable() and self._out.readable()):
+            raise InputError("a proof whose opening is made meanwhile needs a stream to seek in and to read")
+        write_frame(self._out, receipt)
+        at = self._out.tell()
+        room = frame_head(most)
+        self._out.write(room)
+        write(self._out)
+        end, first = self._out.tell(), at + len(room)
+        if end - first > most:
+            raise InputError(f"an opening of {end - first} bytes, where at most {most} were expected")
+        head = frame_head(end - first)
+        if len(head) < len(room):
+            _move(self._out, first, end, at + len(head))
+            end -= len(room) - len(head)
+        self._out.seek(at)
+        self._out.write(head)
+        self._out.seek(end)
+
+    def end(self, evaluation: bytes, head: ProofHead | None = None) -> None:
+        """Write the evaluation, and the head that is known now, if it was not before."""
+        write_frame(self._out, evaluation)
+        if head is None or head == self._head:
+            return
+        end = self._out.tell()
+        self._out.seek(self._start)
+        write_frame(self._out, head.encode())
+        self._out.seek(end)
+
+
+def _move(stream: BinaryIO, a: int, b: int, to: int) -> None:
+    """Move the bytes a..b of a stream to an earlier place, and end the stream behind them."""
+    while a < b:
+        stream.seek(a)
+        piece = stream.read(min(_PIECE, b - a))
+        stream.seek(to)
+        stream.write(piece)
+        a, to = a + len(piece), to + len(piece)
+    stream.truncate(to)
+
+
 def write_proof(
     out: BinaryIO,
     head: ProofHead,
@@ -166,21 +235,11 @@ def write_proof(
     openings: Sequence[tuple[BinaryIO, int]],
     evaluation: bytes,
 ) -> None:
-    """Write a proof to a buffered stream; of each opening the stream and its size.
+    """Write a proof of which all is known to a buffered stream; of each opening the stream and its size.
 
     Raises InputError if an opening does not have the size that is given.
     """
-    write_frame(out, head.encode())
-    for receipt, (opening, size) in zip(receipts, openings, strict=True):
-        write_frame(out, receipt)
-        out.write(frame_head(size))
-        opening.seek(0)
-        if (held := memory_of(opening)) is not None and len(held) == size:
-            out.write(held)
-            continue
-        while piece := opening.read(_PIECE):
-            out.write(piece)
-            size -= len(piece)
-        if size:
-            raise InputError("an opening changed while it was written")
-    write_frame(out, evaluation)
+    writer = ProofWriter(out, head)
+    for receipt, opening in zip(receipts, openings, strict=True):
+        writer.copied(receipt, *opening)
+    writer.end(evaluation)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, Protocol
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8
 from proofcompute.beacons import Beacon
 from proofcompute.beacons.checking import tries_before
+from proofcompute.commitments.hashing import DIGEST
 from proofcompute.errors import (
     FormatError,
     InputError,
@@ -21,23 +23,43 @@ from proofcompute.errors import (
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.frames import most_bytes
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.protocol.receipts import decoded
 from proofcompute.protocol.samples import Sample
+from proofcompute.prover.opening import Hearer
 from proofcompute.public import evaluation
 from proofcompute.public.holder import GRANTED, SECURITY, CodedHolder, error_bits
 from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import Plane
-from proofcompute.public.proof import ALL, Proof, ProofHead, Shown, write_proof
+from proofcompute.public.proof import ALL, Proof, ProofHead, ProofWriter, Shown
 from proofcompute.public.publishing import Published
 from proofcompute.public.reading import followed, numbers, proof_for, require_count
-from proofcompute.public.sums import Sums
+from proofcompute.public.sums import OwnSums, Sums
 from proofcompute.public.transcript import Absorbed, begun
 from proofcompute.verifier.claim import check_receipt, naming
+from proofcompute.verifier.frames import frame_limits
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
 
-__all__ = ["Answered", "coded_challenge", "prove", "verify_proof"]
+__all__ = ["Answered", "Opens", "OwnAnswer", "coded_challenge", "prove", "verify_proof"]
+
+
+class Opens(Protocol):
+    """A node, which opens its own answers."""
+
+    def open(
+        self,
+        request: Request,
+        receipt: bytes,
+        challenge: Challenge,
+        stream: BinaryIO,
+        *,
+        progress: Callable[[int], None] | None,
+        hearer: Hearer,
+    ) -> object:
+        """Write an opening, which ``hearer`` hears meanwhile (:meth:`proofcompute.prover.node.Node.open`)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +74,19 @@ class Answered:
     """The number of cells, or the runs, that are drawn; or ALL."""
     beacon: Beacon | None = None
     """What they are drawn from; None: the receipt's hash."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnAnswer:
+    """A request that the prover's own node answered; the node opens the cells that follow while it proves."""
+
+    request: Request
+    receipt: bytes
+    node: Opens
+    cells: int | Sample = ALL
+    """See Answered."""
+    beacon: Beacon | None = None
+    """See Answered."""
 
 
 def coded_challenge(claim: Claim, count: int | Sample, beacon: Beacon | None = None) -> Challenge:
@@ -69,7 +104,7 @@ def coded_challenge(claim: Claim, count: int | Sample, beacon: Beacon | None = N
 def prove(
     published: Published,
     model: Model,
-    answered: Sequence[Answered],
+    answered: Sequence[Answered | OwnAnswer],
     out: BinaryIO,
     *,
     positions: int,
@@ -81,14 +116,16 @@ def prove(
     Args:
         published: the public key of the model, and the trees over its codes.
         model: the model itself, whose weights are combined.
-        answered: the requests with openings of the cells of :func:`coded_challenge`.
-        out: a buffered stream.
+        answered: the requests with openings of the cells of :func:`coded_challenge`, which are audited and
+            copied, or with the node that opens them: straight into ``out``, and nothing is read again.
+        out: a buffered stream; for a node's own answers one to seek in and to read. What is in it after an
+            error is no proof.
         positions: positions of each code that are opened (:func:`.holder.positions_for`).
         kernels: the backend.
         progress: is called with the number of rows of each cell whose products are summed up.
 
-    Raises MismatchError if model, trees and key do not belong together, InputError for too few positions, and
-    VerificationError if an opening is false.
+    Raises MismatchError if model, trees and key do not belong together, InputError for too few positions or
+    another stream, VerificationError if an opening is false, and the errors of a node that opens.
     """
     key, trees = published.key, published.trees
     if model.model_id != key.card.model_id or tuple(tree.root for tree in trees) != key.roots:
@@ -101,19 +138,46 @@ def prove(
         if one.beacon is not None and (one.cells == ALL or one.beacon.receipt_digest != claim.receipt.digest):
             raise InputError("a beacon draws cells of the receipt that it names, and a proof of all has none")
     sums = [Sums(key, proving=True) for _ in answered]
-    digests = [
-        _audited(one, claim, each, positions, kernels, progress)[1]
-        for one, claim, each in zip(answered, claims, sums, strict=True)
-    ]
+    digests = [bytes(DIGEST) for _ in answered]
+    for number, (one, claim) in enumerate(zip(answered, claims, strict=True)):
+        if isinstance(one, Answered):
+            digests[number] = _audited(one, claim, sums[number], positions, kernels, progress)[1]
+    writer = ProofWriter(out, _head(key, positions, answered, digests))
+    for number, (one, claim) in enumerate(zip(answered, claims, strict=True)):
+        if isinstance(one, Answered):
+            writer.copied(one.receipt, one.opening, one.opening.seek(0, 2))
+        else:
+            digests[number] = _made(one, claim, sums[number], writer, kernels, progress)
+    transcript, shown = begun(key.public_id, positions, digests), b""
+    if any(one.a for one in sums):
+        shown = evaluation.prove(transcript, sums, _weights(model), trees, positions, kernels).encode()
+    writer.end(shown, _head(key, positions, answered, digests))
+
+
+def _head(
+    key: PublicKey, positions: int, answered: Sequence[Answered | OwnAnswer], digests: Sequence[bytes]
+) -> ProofHead:
     shown = (
         Shown(one.cells, digest, _encoded(one.beacon)) for one, digest in zip(answered, digests, strict=True)
     )
-    head = ProofHead(key.public_id, positions, tuple(shown))
-    transcript, made = begun(key.public_id, positions, head.digests), b""
-    if any(one.a for one in sums):
-        made = evaluation.prove(transcript, sums, _weights(model), trees, positions, kernels).encode()
-    sizes = [(a.opening, a.opening.seek(0, 2)) for a in answered]
-    write_proof(out, head, [a.receipt for a in answered], sizes, made)
+    return ProofHead(key.public_id, positions, tuple(shown))
+
+
+def _made(
+    one: OwnAnswer,
+    claim: Claim,
+    sums: Sums[PublicKey],
+    writer: ProofWriter,
+    kernels: Kernels,
+    progress: Callable[[int], None] | None,
+) -> bytes:
+    """Write an opening while its products are summed up; return the digest of the request."""
+    challenge = coded_challenge(claim, one.cells, one.beacon)
+    absorbed = Absorbed(sums.key.public_id, claim, challenge, _encoded(one.beacon))
+    own = OwnSums(sums, absorbed, kernels)
+    made = partial(one.node.open, one.request, one.receipt, challenge, progress=progress, hearer=own)
+    writer.made(one.receipt, most_bytes(frame_limits(claim, challenge)), made)
+    return absorbed.digest()
 
 
 def _encoded(beacon: Beacon | None) -> bytes:

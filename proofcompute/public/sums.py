@@ -15,6 +15,7 @@ a probability of at most p^-6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypeVar
@@ -26,16 +27,19 @@ from proofcompute.arrays import F32, I8, U32, U64
 from proofcompute.codes.extension import DEGREE, add
 from proofcompute.commitments.hashing import Xof
 from proofcompute.encoding import wire
+from proofcompute.errors import Cell
 from proofcompute.freivalds.field import sample31
 from proofcompute.freivalds.hint import CheckedHint, HintSet
 from proofcompute.freivalds.primes import P31
 from proofcompute.freivalds.sets import hint_sets
 from proofcompute.protocol.hints import sum_hint
+from proofcompute.prover.opening import OpenedProduct
 from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import CodedKey
+from proofcompute.public.transcript import Absorbed
 from proofcompute.verifier.sources import HintedProducts
 
-__all__ = ["SummedProducts", "Sums", "random_rows"]
+__all__ = ["OwnSums", "SummedProducts", "Sums", "random_rows"]
 
 
 AnyKey = TypeVar("AnyKey", bound=CodedKey)
@@ -109,6 +113,38 @@ class SummedProducts(HintedProducts):
             self.sums.add(plane, claim.start, combined, _inputs(rows, claim, drawn, k))
         # Whether the sets are right is known in the end; until then they are taken to be.
         return CheckedHint(found.extremes, holds=True, y=found.y), end
+
+
+@dataclass(eq=False)
+class OwnSums:
+    """A prover's sums of its own opening, made while it is written; a Hearer of it.
+
+    The rows of a cell's products are what a verifier makes of the rows that the cell opens. A prover that
+    wrote the hints itself need not read them again.
+    """
+
+    sums: Sums[PublicKey]
+    absorbed: Absorbed
+    kernels: Kernels
+
+    def roots(self, roots: Sequence[bytes]) -> None:
+        """See Hearer."""
+        self.absorbed.roots(roots)
+
+    def cell(self, cell: Cell, digests: Sequence[bytes], products: Sequence[OpenedProduct]) -> None:
+        """See Hearer; the seed of the cell's random rows is drawn now, and its products are summed up."""
+        self.absorbed.cell(cell, digests)
+        seed, key, k = self.absorbed.seeds[cell], self.sums.key, self.kernels
+        for product, (site, matrices) in enumerate(products):
+            used = 0
+            for group, q in matrices:
+                wanted = hint_sets(site, q, key.matrices[site.weight].largest, k)
+                end, rows = used + len(wanted), k.host(q)
+                r = random_rows(seed, product, range(used, end), q.shape[1])
+                for claim, drawn in zip(wanted, r, strict=True):
+                    plane = key.layout.number[site.weight, group or 0, claim.w_limb]
+                    self.sums.add(plane, claim.start, None, _inputs(rows, claim, drawn, k))
+                used = end
 
 
 def _inputs(rows: I8, claim: HintSet, r: U32, k: Kernels) -> U32:

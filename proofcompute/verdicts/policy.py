@@ -7,6 +7,7 @@ neither the order of keys nor spaces in the JSON change it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -103,6 +104,13 @@ class QuorumPolicy:
             if member.key == key:
                 return number
         raise VerdictError(VerdictFault.SIGNER, f"the signer {key.hex()} is not in the policy {self.name!r}")
+
+    def keys_of(self, numbers: Sequence[int]) -> list[bytes]:
+        """Return the keys of members by number, in any order. Raises VerdictError if one is no member."""
+        for number in numbers:
+            if not 0 <= number < len(self.members):
+                raise VerdictError(VerdictFault.SIGNER, f"there is no member {number} in the policy")
+        return [self.members[number].key for number in numbers]
 
     def check_possession(self, numbers: list[int] | None = None) -> None:
         """Raise VerdictError unless the proofs of possession of members hold: of some by number, or of all.

@@ -61,10 +61,9 @@ def precompile_inputs(policy: QuorumPolicy, verdict: QuorumVerdict) -> Precompil
     a library for BLS12-381.
     """
     library = curve("py_ecc")
-    if verdict.signers[-1] >= len(policy.members):
-        raise VerdictError(VerdictFault.SIGNER, f"there is no member {verdict.signers[-1]} in the policy")
+    members = policy.keys_of(verdict.signers)
     try:
-        keys = [library.g1(policy.members[n].key) for n in verdict.signers]
+        keys = [library.g1(key) for key in members]
         signature = library.g2(verdict.signature)
     except FormatError as e:
         raise VerdictError(VerdictFault.SIGNATURE, str(e)) from e

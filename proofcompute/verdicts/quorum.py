@@ -102,13 +102,11 @@ def verify_verdict(policy: QuorumPolicy, verdict: QuorumVerdict, expected: Expec
         raise VerdictError(VerdictFault.TIME, f"the verdict holds only from second {statement.valid_from}")
     if not expected.now <= statement.valid_until:  # Q4
         raise VerdictError(VerdictFault.TIME, f"the verdict expired at second {statement.valid_until}")
-    if verdict.signers[-1] >= len(policy.members):  # Q5
-        raise VerdictError(VerdictFault.SIGNER, f"there is no member {verdict.signers[-1]} in the policy")
+    keys = policy.keys_of(verdict.signers)  # Q5
     if len(set(verdict.signers)) != len(verdict.signers):  # Q5
         raise VerdictError(VerdictFault.SIGNER, "the verdict counts a signer twice")
     _check_threshold(policy, len(verdict.signers))  # Q5
     policy.check_possession(list(verdict.signers))  # Q6
-    keys = [policy.members[number].key for number in verdict.signers]
     if not signed_by_all(keys, statement.digest, verdict.signature):  # Q7
         raise VerdictError(VerdictFault.SIGNATURE, "the signature of the quorum does not hold")
     if statement.subject in expected.used:  # Q8

@@ -322,6 +322,8 @@ def test_a_signer_outside_of_the_policy() -> None:
         lambda: verify_verdict(policy(), shown, expected()),
         lambda: precompile_inputs(policy(), shown),
         lambda: policy().place_of(STRANGER.public),
+        lambda: policy().keys_of([3, 0]),
+        lambda: policy().keys_of([-1, 1]),
         lambda: sign_verdict(STRANGER, policy(), statement()),
     ):
         with pytest.raises(VerdictError) as caught:
