@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from proofcompute.cli.console import Output
-from proofcompute.cli.networking import akash, bittensor, cluster, evm, filecoin, in_toto
+from proofcompute.cli.networking import aethir, akash, bittensor, cluster, evm, filecoin, in_toto, render
 from proofcompute.cli.networking.economics import economics
 from proofcompute.cli.options import Json
 
@@ -15,11 +15,13 @@ group = typer.Typer(
     help="Carry verified work to the networks where it is sold, in forms that they know.",
     rich_markup_mode=None,
 )
+group.add_typer(aethir.group, name="aethir")
 group.add_typer(akash.group, name="akash")
 group.add_typer(bittensor.group, name="bittensor")
 group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")
 group.add_typer(in_toto.group, name="in-toto")
+group.add_typer(render.group, name="render")
 group.add_typer(cluster.group, name="verified-cluster")
 group.command("economics")(economics)
 

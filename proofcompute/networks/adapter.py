@@ -16,11 +16,13 @@ from proofcompute.errors import InputError
 __all__ = ["ADAPTERS", "Adapter", "Description", "Document", "adapter"]
 
 ADAPTERS: Final[Mapping[str, str]] = {
+    "aethir": "proofcompute.networks.aethir",
     "akash": "proofcompute.networks.akash.adapter",
     "bittensor": "proofcompute.networks.bittensor.adapter",
     "evm": "proofcompute.networks.evm.adapter",
     "filecoin": "proofcompute.networks.filecoin.adapter",
     "in-toto": "proofcompute.networks.in_toto",
+    "render": "proofcompute.networks.render",
     "verified-cluster": "proofcompute.networks.cluster.adapter",
 }
 """The module of each adapter, by the name of its network."""

@@ -23,7 +23,7 @@ from proofcompute.networks.evm.typed import (
 )
 from proofcompute.networks.work import Work
 
-__all__ = ["MAX_DOCUMENT", "Signed", "check", "read_signed"]
+__all__ = ["MAX_DOCUMENT", "Signed", "check", "read_signed", "signature_of", "signer_of"]
 
 MAX_DOCUMENT: Final = 1 << 16
 """The most bytes of a signed document that is read."""
@@ -59,8 +59,8 @@ def read_signed(document: bytes, domain: Domain) -> Signed:
     for name, value in expected.items():
         if not _same(top[name], value):
             raise EnvelopeError(f"the document's {name} is not that of a verdict for this contract")
-    signature = _signature(top["signature"])
-    signer = _signer(signature, typed_digest(verdict, domain))
+    signature = signature_of(top["signature"])
+    signer = signer_of(signature, typed_digest(verdict, domain))
     if top["signer"] != mixed(signer):
         raise EnvelopeError(f"the document was signed by {mixed(signer)}, not by the signer that it names")
     return Signed(verdict, signature, signer)
@@ -105,8 +105,8 @@ def _is_word(text: str) -> bool:
         return False
 
 
-def _signature(value: Json) -> bytes:
-    """Return r, s and v. There is one form of a signature, so that nobody can make a second one of it."""
+def signature_of(value: Json) -> bytes:
+    """Return r, s and v of a signature in text, which has one form: nobody can make a second one of it."""
     if not isinstance(value, str) or len(value) != 2 + 2 * 65 or not value.startswith("0x"):
         raise EnvelopeError("a signature is 0x and 130 hexadecimal digits")
     try:
@@ -119,7 +119,7 @@ def _signature(value: Json) -> bytes:
     return raw
 
 
-def _signer(raw: bytes, digest: bytes) -> bytes:
+def signer_of(raw: bytes, digest: bytes) -> bytes:
     """Return the address that signed a digest."""
     keys = curve()
     from eth_keys.exceptions import BadSignature

@@ -1,6 +1,6 @@
-// Reads {"document": {...}} or {"call": "0x..."} as lines, and prints what ethers says: who signed typed data, or what a
+// Reads {"document": {...}}, {"text": "...", "signature": "0x..."} or {"call": "0x..."} as lines, and prints what ethers says: who signed typed data or a text, or what a
 // call of a validation registry says, by the interface of current registries (erc-8004-contracts 2.0) and by that of older ones, whose tag is bytes32.
-import { Interface, TypedDataEncoder, verifyTypedData } from 'ethers'
+import { Interface, TypedDataEncoder, verifyMessage, verifyTypedData } from 'ethers'
 import { createInterface } from 'node:readline'
 
 const request = 'validationRequest(address validatorAddress, uint256 agentId, string requestURI, bytes32 requestHash)'
@@ -17,6 +17,8 @@ for await (const line of createInterface({ input: process.stdin })) {
       const { EIP712Domain, ...own } = types
       said.digest = TypedDataEncoder.hash(domain, own, message)
       said.signer = verifyTypedData(domain, own, message, signature)
+    } else if (asked.text !== undefined) {
+      said.signer = verifyMessage(asked.text, asked.signature)
     } else {
       for (const [tag, registry] of Object.entries(registries)) {
         const found = registry.parseTransaction({ data: asked.call })
