@@ -41,15 +41,14 @@ def test_the_bytes_are_those_of_a_proof_of_an_opening(kind: str, kernels: Kernel
 def test_own_answers_beside_openings() -> None:
     many = [answered("w8a16", i, cells) for i, cells in ((0, ALL), (1, 3), (2, 5))]
     wanted = made("w8a16", *many)
-    mixed = [own("w8a16", many[0]), many[1], own("w8a16", many[2])]
+    mixed: list[Answered | OwnAnswer] = [own("w8a16", many[0]), many[1], own("w8a16", many[2])]
     assert made("w8a16", *mixed) == wanted
     assert len(verified("w8a16", wanted, *(a.request for a in many), cells=3)) == 3
 
 
 def test_progress_tells_every_cell_once() -> None:
-    one, rows = answered("w8a16"), []
-    out = io.BytesIO()
-    mine = own("w8a16", one)
+    rows: list[int] = []
+    out, mine = io.BytesIO(), own("w8a16", answered("w8a16"))
     prove(
         published("w8a16"),
         model("w8a16"),
