@@ -75,8 +75,9 @@ MAX_WIDTH: Final = 1 << 24
 """Elements of one row of one tensor."""
 MAX_RANK: Final = 8
 """Axes of one row of one tensor."""
-MAX_CONSTANTS: Final = 64 * MIB
-"""Constants of a program together, which every key and every verifier holds."""
+MAX_CONSTANTS: Final = 512 * MIB
+"""Constants of a program together. Every key and every verifier holds them, and they leave half of a key of
+MAX_KEY bytes to all else that is in it."""
 MAX_SEGMENT_WORK: Final = 1 << 34
 """Elements that the operations of a segment make for one row; those of a loop count each time."""
 MAX_SEGMENT_PRODUCTS: Final = 1 << 38

@@ -282,14 +282,14 @@ def test_a_matrix_with_more_rows_than_a_tree_has() -> None:
 
 
 def test_constants_that_a_key_cannot_hold() -> None:
-    size = MAX_CONSTANTS // 8
-    half = WeightSpec("a", "constant", (size // 2,), "i64")
+    count = MAX_CONSTANTS // (8 * MAX_WIDTH)
+    whole = tuple(WeightSpec(f"a{i}", "constant", (MAX_WIDTH,), "i64") for i in range(count))
+    assert sum(w.nbytes for w in whole) == MAX_CONSTANTS
     Program(
-        inputs=(("x", FLOATS),), outputs=("y",), feedback=False, context=1, committed=(),
-        weights=(half, WeightSpec("b", "constant", (size // 2,), "i64")),
+        inputs=(("x", FLOATS),), outputs=("y",), feedback=False, context=1, committed=(), weights=whole,
         segments=(Segment("s", nodes((ops.Relu(), "x", "y"))),),
     )  # fmt: skip
-    too_much = (half, WeightSpec("b", "constant", (size // 2 + 1,), "i64"))
+    too_much = (*whole, WeightSpec("b", "constant", (1,), "i8"))
     refuse(one(ops.Relu(), weights=too_much), LimitError, "constants of")
     many = tuple(WeightSpec(f"c{i}", "constant", (MAX_WIDTH,), "i64") for i in range(1000))
     refuse(one(ops.Relu(), weights=many), LimitError, "constants of")

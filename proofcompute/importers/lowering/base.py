@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,12 @@ class Study:
         return made(*self.limbs(name))
 
 
+def _repeats(array: Array) -> bool:
+    """Return whether all elements of a contiguous array have the same bytes."""
+    flat = array.reshape(array.size, 1).view(np.uint8)
+    return bool((flat == flat[0]).all())
+
+
 def rounded(x: Array, axis: int = -1) -> Array:
     """Return floats rounded to 8 bits with a scale for each row along an axis."""
     scale = np.abs(x).max(axis=axis, keepdims=True, initial=0) / np.float32(127)
@@ -160,10 +167,10 @@ class Elements:
             raise RefusedError("a value has no elements")
         b, dtype = self.builder, type_of(array)
         first = array.reshape(-1)[0]
-        if array.tobytes() == first.tobytes() * array.size:
+        if _repeats(array):
             number = b.number(first.item(), dtype)
             return b.broadcast(number, array.shape) if array.shape else number
-        key = (dtype, array.shape, array.tobytes())
+        key = (dtype, array.shape, hashlib.sha256(array.data).digest())
         if key not in self._constants:
             if dtype == "f32" and not np.isfinite(array).all():
                 finite = np.where(np.isfinite(array), array, np.float32(0))

@@ -8,6 +8,7 @@ row: a graph is lowered for one row of a request, which holds a batch of one (or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import final
 
@@ -26,6 +27,7 @@ from proofcompute.importers.lowering.base import (
     rounded,
 )
 from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value
+from proofcompute.limits import MAX_WIDTH
 from proofcompute.models.building.tensor import Number, Tensor
 from proofcompute.program.operations import Order, Put, Reduce, Take, View, contiguous
 
@@ -189,8 +191,21 @@ class Graph(Elements):
             return Constant(np.asarray(x.array[numbers.array]), x.dtype)
         if 0 in (*numbers.shape, *x.shape[1:]):
             return empty((*numbers.shape, *x.shape[1:]), x.dtype)
+        if isinstance(x, Constant) and x.array.size > MAX_WIDTH:
+            return self._take_in_parts(x, numbers)
         made = self.builder.apply(Take(), self.tensor(x), self.tensor(numbers))
         return self.row(made, x.dtype, self._inputs(x, numbers))
+
+    def _take_in_parts(self, x: Constant, numbers: Value) -> Value:
+        """Take entries of a table that is too large for one constant, some of its columns at a time."""
+        rows = x.shape[0]
+        wide = MAX_WIDTH // rows
+        if not wide:
+            raise RefusedError(f"a table of {rows} entries; a constant has at most {MAX_WIDTH} elements")
+        flat = x.array.reshape(rows, math.prod(x.shape[1:]))
+        parts = [flat[:, a : a + wide] for a in range(0, flat.shape[1], wide)]
+        taken = [self.take(Constant(part, x.dtype), numbers) for part in parts]
+        return self.reshape(self.concat(taken, -1), (*numbers.shape, *x.shape[1:]))
 
     def put(self, x: Value, numbers: Value, values: Value, how: str = "none") -> Value:
         """Return x with entries of its first axis updated, in the order of the numbers."""
