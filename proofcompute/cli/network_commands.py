@@ -5,7 +5,17 @@ from __future__ import annotations
 import typer
 
 from proofcompute.cli.console import Output
-from proofcompute.cli.networking import aethir, akash, bittensor, cluster, evm, filecoin, in_toto, render
+from proofcompute.cli.networking import (
+    aethir,
+    akash,
+    bittensor,
+    cluster,
+    evm,
+    filecoin,
+    in_toto,
+    render,
+    solana,
+)
 from proofcompute.cli.networking.economics import economics
 from proofcompute.cli.options import Json
 
@@ -22,6 +32,7 @@ group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")
 group.add_typer(in_toto.group, name="in-toto")
 group.add_typer(render.group, name="render")
+group.add_typer(solana.group, name="solana")
 group.add_typer(cluster.group, name="verified-cluster")
 group.command("economics")(economics)
 

@@ -30,6 +30,7 @@ EXTRA_OF: Final = {
     "py_arkworks_bls12381": "verdicts-fast",
     "py_ecc": "verdicts",
     "pyyaml": "akash",
+    "solders": "solana",
     "sqlalchemy": "ledger",
     "structlog": "serve",
     "tokenizers": "models",

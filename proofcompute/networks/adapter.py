@@ -23,6 +23,7 @@ ADAPTERS: Final[Mapping[str, str]] = {
     "filecoin": "proofcompute.networks.filecoin.adapter",
     "in-toto": "proofcompute.networks.in_toto",
     "render": "proofcompute.networks.render",
+    "solana": "proofcompute.networks.solana",
     "verified-cluster": "proofcompute.networks.cluster.adapter",
 }
 """The module of each adapter, by the name of its network."""
