@@ -37,6 +37,7 @@ _PAGE: Final = {
     "/page/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page/grid.js": ("grid.js", "text/javascript; charset=utf-8"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 """Files of the page. They hold nothing of the fleet, so they need no key."""
 _POLICY: Final = (

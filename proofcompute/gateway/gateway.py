@@ -128,7 +128,7 @@ class Gateway:
         for key, found in self.books.quarantined().items():
             if (member := self.fleet.of_key(key)) is not None:
                 member.quarantined, member.evidence = found.why, found.evidence
-                member.trust.contradicts(audited=False)
+                member.trust.contradicts()
         held = {name: made for name, e in self.models.items() if (made := Held.of(e)) is not None}
         for name, one in held.items():
             if one.holds.card.model_id != self._ids[name]:
@@ -223,7 +223,7 @@ class Gateway:
         """Note a contradiction of an answer: the node is not asked any more. In the event loop."""
         error = found.error
         record.contradiction, record.failed = str(error), error.cell
-        member.trust.contradicts(audited=False)
+        member.trust.contradicts()
         self._quarantine(member, str(error))
         self.auditing.call(
             member.name,
@@ -252,7 +252,7 @@ class Gateway:
         self._later(lambda: self.publish("node", member.describe()))
 
     def _caught(self, member: Member, record: Record) -> None:
-        member.trust.contradicts(audited=True)
+        member.trust.contradicts()
         self._quarantine(member, record.contradiction)
 
     def _left_out(self, why: str) -> None:

@@ -212,6 +212,7 @@ class Record:
             "nonce": self.nonce.hex(),
             "nonce_by": self.nonce_by,
             "time": _time(self.when),
+            "when": self.when,
             "choices": [choice.describe() for choice in self.choices],
             "tried": [{"node": node, "why": why} for node, why in self.tried],
             "contradiction": self.contradiction or None,

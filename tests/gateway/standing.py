@@ -20,6 +20,7 @@ THIRD = NodeIdentity(bytes(range(2, 34)))
 SERVICES: dict[str, Service] = {}
 """The nodes of the newest gateway by name, for challenges."""
 IDENTITIES = {"north": NODE, "south": OTHER, "east": THIRD}
+MORE = {name: NodeIdentity(bytes(range(3 + i, 35 + i))) for i, name in enumerate(("lazy", "slow", "silent"))}
 CHAT: dict[str, Any] = {"model": NAME, "messages": MESSAGES, "max_tokens": 6, "temperature": 0}
 STREAM = {**CHAT, "stream": True}
 PATH = "/v1/chat/completions"
@@ -27,7 +28,7 @@ PATH = "/v1/chat/completions"
 
 def honest(name: str, **options: Any) -> Service:
     """An honest node with the key of that name."""
-    identity = IDENTITIES[name]
+    identity = {**IDENTITIES, **MORE}[name]
     terms = Terms.of(identity, base=30, rate=1000, retention=3600)
     return Service(identity=identity, **{"terms": terms, **options})
 
@@ -36,7 +37,7 @@ def entry(name: str, **more: Any) -> NodeEntry:
     return NodeEntry(
         name=name,
         url=f"http://{name}.example/v1",
-        key=IDENTITIES[name].public.hex(),
+        key={**IDENTITIES, **MORE}[name].public.hex(),
         models=(NAME,),
         **more,
     )
@@ -57,6 +58,9 @@ def gateway(
     """A gateway before nodes: services, or transports of httpx2. The node ``first`` is asked first."""
     SERVICES.clear()
     SERVICES.update((name, node) for name, node in nodes.items() if isinstance(node, Service))
+    SERVICES.update(
+        (name, node.node) for name, node in nodes.items() if hasattr(node, "node") and name not in SERVICES
+    )
 
     def inner(url: str) -> Any:
         node = nodes[url.removeprefix("http://").partition(".")[0]]

@@ -17,7 +17,7 @@ from proofcompute.gateway import Gateway, Journal, ModelsFile
 from proofcompute.gateway.auditing import MOST
 from proofcompute.gateway.federation import Audits
 from proofcompute.gateway.journal import Quarantine
-from proofcompute.gateway.trust import CONTRADICTED, Trust
+from proofcompute.gateway.trust import Trust
 from proofcompute.protocol.answer import answer_text
 from proofcompute.protocol.bundle import Bundle
 from proofcompute.protocol.messages import Request
@@ -77,7 +77,7 @@ def test_an_audit_raises_the_level(
     assert choice.audit is not None
     assert bool(choice.audit.cells) == (by == "opening")
     trust = made.fleet.members["north"].trust
-    assert trust.audits == 1
+    assert trust.counts.audits == 1
     assert trust.mean > 0.5
 
 
@@ -194,15 +194,18 @@ def test_a_share_of_the_answers_is_audited(files: Path, monkeypatch: pytest.Monk
 
 
 # -- trust and routing -------------------------------------------------------------------------------------
-def test_trust_is_the_mean_of_its_posterior() -> None:
+def test_trust_is_the_ledgers_estimate() -> None:
     trust = Trust()
     assert trust.mean == 0.5
     for _ in range(8):
         trust.passes(0.5)
-    assert trust.parameters == (5.0, 1.0)
-    trust.contradicts(audited=True)
-    assert trust.parameters == (5.0, 1 + CONTRADICTED)
-    assert trust.describe()["audits"] == 9
+    assert trust.mean == pytest.approx(1 - 1 / 6)
+    trust.contradicts()
+    assert trust.mean == pytest.approx(1 - 2 / 7)
+    shown = trust.describe()
+    assert (shown["audits"], shown["contradictions"]) == (9, 1)
+    assert shown["low"] < shown["trust"] < shown["high"]
+    assert shown["history"][0] == 0.5
 
 
 def test_weights_follow_trust_price_seconds_and_work() -> None:

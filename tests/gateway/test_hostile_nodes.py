@@ -149,7 +149,7 @@ class Stalling(httpx2.AsyncBaseTransport):
     """A transport to an honest node that says nothing, or dribbles."""
 
     def __init__(self, node: Service, *, silent: bool, events: int = 0, pause: float = 0.05) -> None:
-        self._node, self._inner = node, node.transport(httpx2)
+        self.node, self._inner = node, node.transport(httpx2)
         self._silent, self._events, self._pause = silent, events, pause
         self.closed = 0
 
