@@ -8,6 +8,7 @@ from proofcompute.cli.console import Output
 from proofcompute.cli.networking import (
     aethir,
     akash,
+    arweave,
     bittensor,
     cluster,
     evm,
@@ -27,6 +28,7 @@ group = typer.Typer(
 )
 group.add_typer(aethir.group, name="aethir")
 group.add_typer(akash.group, name="akash")
+group.add_typer(arweave.group, name="arweave")
 group.add_typer(bittensor.group, name="bittensor")
 group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")

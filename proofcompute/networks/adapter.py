@@ -18,6 +18,7 @@ __all__ = ["ADAPTERS", "Adapter", "Description", "Document", "adapter"]
 ADAPTERS: Final[Mapping[str, str]] = {
     "aethir": "proofcompute.networks.aethir",
     "akash": "proofcompute.networks.akash.adapter",
+    "arweave": "proofcompute.networks.arweave.adapter",
     "bittensor": "proofcompute.networks.bittensor.adapter",
     "evm": "proofcompute.networks.evm.adapter",
     "filecoin": "proofcompute.networks.filecoin.adapter",
