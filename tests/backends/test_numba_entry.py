@@ -194,6 +194,26 @@ def test_scratch_memory_is_given_back() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
+def test_functions_of_a_kernel_are_never_loaded_and_those_of_others_are() -> None:
+    import numba
+    from numba.core.registry import cpu_target
+
+    codegen = cpu_target.target_context.codegen()
+    part = numba.njit(lambda x: x * 3)
+
+    @fresh(int64(int64))
+    def whole(x: Any) -> Any:
+        return part(x) + 1
+
+    assert whole(5) == 16
+    (name,) = (o.fndesc.mangled_name for o in part.overloads.values())
+    assert not codegen._engine.is_symbol_defined(name)
+    other = numba.njit(lambda x: x * 5)
+    assert other(7) == 35
+    (name,) = (o.fndesc.mangled_name for o in other.overloads.values())
+    assert codegen._engine.is_symbol_defined(name)
+
+
 @fresh(void(read(int64, 1), write(int64, 1)))
 def copying(x: Any, out: Any) -> None:
     """An assignment that Numba checks."""

@@ -18,7 +18,7 @@ __all__ = ["OPTIONS", "minus", "over", "plus", "register", "root", "shared", "ti
 
 OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": False}
 """Numba's options for everything here and in the CPU backend."""
-_INLINED: Final = {**OPTIONS, "forceinline": True}
+_INLINED: Final = {**OPTIONS, "forceinline": True, "no_cfunc_wrapper": True}
 """Inlines always: a remaining call would keep LLVM from vectorising the loop around it."""
 _rounding: Final[list[Callable[..., Any]]] = []
 _shared: Final[list[Callable[..., Any]]] = []

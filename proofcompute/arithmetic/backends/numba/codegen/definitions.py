@@ -43,7 +43,7 @@ def helper(function: Callable[..., Any]) -> Any:
     def make() -> Any:
         import numba
 
-        return numba.njit(**OPTIONS)(function)
+        return numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
     return Later(make)
 

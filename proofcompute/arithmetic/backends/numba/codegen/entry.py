@@ -33,6 +33,7 @@ from proofcompute.arithmetic.backends.numba.codegen.signatures import (
     void,
 )
 from proofcompute.arithmetic.backends.numba.codegen.target import target
+from proofcompute.arithmetic.backends.numba.codegen.unrun import unrun
 from proofcompute.errors import DeviceError
 
 __all__ = ["compile_kernel"]
@@ -88,13 +89,16 @@ def compile_kernel(
     flags.no_cfunc_wrapper = True
     flags.no_compile = True
     compiled = []
-    for signature in signatures:
-        types = signature.numba()
-        compiled.append(
-            compiler.compile_extra(
-                cpu_target.typing_context, context, function, types.args, types.return_type, flags, {}
+    with unrun(context):
+        for signature in signatures:
+            types = signature.numba()
+            compiled.append(
+                compiler.compile_extra(
+                    cpu_target.typing_context, context, function, types.args, types.return_type, flags, {}
+                )
             )
-        )
+        for result in compiled:
+            result.library._get_module_for_linking()  # links and optimises it, so that is for this block too
     module = context.create_module(symbol)
     _Entry(context, module, symbol, function.__name__).build(signatures, compiled)
     if plain is not None:
