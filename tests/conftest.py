@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if os.environ.get("PROOFCOMPUTE_REQUIRE_GPU") == "1":
                 raise pytest.UsageError(f"PROOFCOMPUTE_REQUIRE_GPU=1, but {missing}")
             item.add_marker(pytest.mark.skip(reason=f"gpu: {missing}"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later collection of garbage all modules and tests, which live until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @cache
