@@ -94,14 +94,18 @@ class CompiledModule:
         self._dtypes = [x.dtype if isinstance(x, torch.Tensor) else None for x in called(module, given)]
 
     def results(self, outputs: Mapping[str, Array], device: torch.device) -> Any:
-        """Return what the module returns, made of the outputs of an answer."""
+        """Return what the module returns, made of the outputs of an answer or those that a run left behind.
+
+        The latter are the backend's arrays, and results are copied from them where the caller's tensor lies
+        if they lie there too.
+        """
         leaves: list[Any] = []
         for (name, leaf), dtype in zip(self._names.items(), self._dtypes, strict=True):
             if not isinstance(leaf, Ref) or dtype is None:
                 leaves.append(leaf)
                 continue
             array = outputs[name][0] if self._whole else outputs[name]
-            leaves.append(back(array, dtype, device))
+            leaves.append(back(array, dtype, device, self.kernels.host))
         return pytree.tree_unflatten(leaves, self._exported.result)
 
     # -- arguments -----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
+from proofcompute.jobs.dlpack import ON_CUDA
 
 __all__ = ["back", "device_of", "rows", "widened"]
 
@@ -24,9 +25,23 @@ def rows(x: torch.Tensor) -> Array:
     return np.ascontiguousarray(found.cpu().numpy())
 
 
-def back(x: Array, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return an array as a tensor of a type, where a caller's tensor lies."""
-    return torch.from_numpy(np.array(x)).to(device=device, dtype=dtype)
+def back(x: Array, dtype: torch.dtype, device: torch.device, host: Callable[[Array], Array]) -> torch.Tensor:
+    """Return a copy of a backend's array as a tensor of a type, where a caller's tensor lies.
+
+    Where the array lies there too, it is copied on that device (DLPack); else ``host`` brings it to the host
+    first.
+    """
+    if _lies_on(x, device):
+        return torch.from_dlpack(x).to(dtype=dtype, copy=True)
+    return torch.from_numpy(np.array(host(x))).to(device=device, dtype=dtype)
+
+
+def _lies_on(x: Any, device: torch.device) -> bool:
+    """Return whether an array can be handed to PyTorch on a CUDA device without leaving it."""
+    if device.type != "cuda" or not hasattr(x, "__dlpack_device__"):
+        return False
+    kind, number = map(int, x.__dlpack_device__())
+    return kind in ON_CUDA and number == (device.index or 0)
 
 
 def widened(module: torch.nn.Module) -> torch.nn.Module:

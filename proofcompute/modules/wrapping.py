@@ -33,14 +33,16 @@ class Wrapped:
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Proof]:
         """Return what the module returns for tensors [samples, ...], and a proof.
 
-        Results are tensors of the module's types, where the first tensor lies.
+        Results are tensors of the module's types, where the first tensor lies; on the CUDA device that
+        computes, they do not pass through the host. Inputs do: what is computed on are the request's bytes.
 
         Raises InputError if the arguments have other rows than those of the example, and ExecutionError if
         the arithmetic has no result.
         """
         request, device = self._compiled.asked(args, kwargs, self.node.public)
-        answer = self.node.answer(request)
-        return self._compiled.results(answer.outputs, device), Proof(request, answer.receipt, self.node)
+        session = self.node.run(request)
+        receipt = self.node.commit(session).encode()
+        return self._compiled.results(session.outputs, device), Proof(request, receipt, self.node)
 
     def request(self, *args: Any, **kwargs: Any) -> Request:
         """Return a request for tensors, with a new nonce, for any node that serves the model."""

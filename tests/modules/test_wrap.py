@@ -21,7 +21,7 @@ from proofcompute.arithmetic import devices  # noqa: E402
 from proofcompute.arithmetic.backends.cuda import CudaKernels  # noqa: E402
 from proofcompute.functions import Proof  # noqa: E402
 from proofcompute.importers.lowering.values import RefusedError  # noqa: E402
-from proofcompute.modules import ModuleReport  # noqa: E402
+from proofcompute.modules import ModuleReport, tensors  # noqa: E402
 from proofcompute.program.operations import Contract  # noqa: E402
 
 
@@ -287,3 +287,62 @@ def test_a_cuda_device_gives_the_same_receipts(monkeypatch: pytest.MonkeyPatch) 
         roots.append((net.model.model_id, pc.Receipt.decode(net.node.answer(request).receipt).trace_root))
         assert net(x)[0].device == x.device
     assert roots[0] == roots[1]
+
+
+class OnDevice:
+    """An array of a backend on a CUDA device, which is never to be seen by the host."""
+
+    def __init__(self, kind: int, number: int) -> None:
+        self.place = kind, number
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.place
+
+
+@pytest.mark.parametrize(
+    ("place", "device", "shared"),
+    [
+        ((2, 0), "cuda", True),
+        ((2, 1), "cuda:1", True),
+        ((13, 0), "cuda:0", True),
+        ((2, 1), "cuda:0", False),
+        ((1, 0), "cuda:0", False),
+        ((2, 0), "cpu", False),
+    ],
+)
+def test_a_result_stays_on_its_device(
+    monkeypatch: pytest.MonkeyPatch, place: tuple[int, int], device: str, shared: bool
+) -> None:
+    """Only an array that lies where the caller's tensor does is handed on by DLPack, and it is copied."""
+    memory = torch.arange(3, dtype=torch.float32)
+    hosted: list[Any] = []
+    monkeypatch.setattr(torch, "from_dlpack", lambda x: memory)
+    monkeypatch.setattr(Tensor, "to", _to_cpu)
+
+    def host(x: Any) -> Any:
+        hosted.append(x)
+        return np.full(3, 7, np.float32)
+
+    found = tensors.back(OnDevice(*place), torch.float32, torch.device(device), host)  # type: ignore[arg-type]
+    assert bool(hosted) != shared
+    assert found.tolist() == ([0.0, 1.0, 2.0] if shared else [7.0] * 3)
+    found[:] = 9
+    assert memory.tolist() == [0.0, 1.0, 2.0]
+
+
+_TO = Tensor.to
+
+
+def _to_cpu(x: Tensor, *, device: Any = None, **how: Any) -> Tensor:
+    """Move a tensor as PyTorch does, to the host instead of a device that is not there."""
+    return _TO(x, **how)
+
+
+def test_results_are_made_of_what_the_run_left_and_are_the_receipts() -> None:
+    module, x = example("mlp", 2)
+    net = pc.wrap(module, x, precision="w8a8", device="numpy")
+    result, proof = net(x)
+    ((_, data),) = pc.Receipt.decode(proof.receipt).outputs
+    assert result.numpy().tobytes() == data
+    result[:] = 0
+    assert _audited(net, proof).cells
