@@ -69,13 +69,13 @@ def _run(steps: _Steps, spans: Sequence[Span], of: Sequence[Source], k: Kernels)
             if name not in values:
                 values[name] = _read(rows, name, spans, k)
             x = values[name]
-            ins.append(x if op.broadcasts else repeated(x, n, k))
+            ins.append(x if len(x) == n or op.broadcasts else repeated(x, n, k))
         k.operation = where
         try:
             outs = op.run(ins, spans, src, k)
             for (name, kept, settled), out in zip(outputs, outs, strict=True):
                 if kept:
-                    out = repeated(out, n, k)
+                    out = out if len(out) == n else repeated(out, n, k)
                     out = k.settle(out) if settled else out
                     results[name] = out
                     _write(rows, name, spans, out)

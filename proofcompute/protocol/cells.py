@@ -166,7 +166,8 @@ def drawn_as(statement: Statement, cells: Sequence[Cell]) -> Sample:
     rows are so large that no cell has two of them, touching cells of one row are a run too.
     """
     single = {
-        s: longest_cell(statement.program, s, statement.rows) == 1 for s in {cell.segment for cell in cells}
+        s: longest_cell(statement.program, s, statement.rows) == 1
+        for s in {cell.segment for cell in cells if cell.b - cell.a == 1}
     }
     runs: list[Cell] = []
     scattered = 0

@@ -9,10 +9,10 @@ from proofcompute.commitments.hashing import DIGEST
 from proofcompute.errors import Cell, InputError
 from proofcompute.freivalds.product import set_count
 from proofcompute.limits import MAX_CELL_OPENING, MAX_ITEMS, MAX_OPENING_PART
+from proofcompute.program.plans import SegmentPlan, cached_per_plan
 from proofcompute.program.program import Program
 from proofcompute.program.types import Reads
 from proofcompute.protocol.needs import Needs, TableRows, group_rows
-from proofcompute.protocol.pieces import cut
 from proofcompute.protocol.shapes import part_shape
 
 __all__ = ["CellBytes", "most_bytes", "opening_bytes", "require_openable", "row_bytes"]
@@ -58,16 +58,17 @@ def most_bytes(
     lookups = [weight for weight, _ in plan.tables]
     need = Needs(
         plan,
-        tuple(group_rows(g, mode, end - rows, end, total) for g, mode in plan.groups),
+        tuple([group_rows(g, mode, end - rows, end, total) for g, mode in plan.groups]),
         tuple(
             TableRows(w, (0,) * min(program.weight[w].rows, rows * lookups.count(w))) for w in set(lookups)
         ),
         plan.sites,
     )
     shape = part_shape(program, need, total, rows, tables=tables, hints=hints)
-    cuts = [cut(program, g) for g in need.groups]
-    ahead = sum(c.ahead * c.step * program.group_bytes(c.here.group) for c in cuts)
-    return CellBytes(ahead, shape.largest + _PROOF * len(cuts), shape.items + 2 * 63 * len(cuts))
+    opened = sum([(b - a) * program.group_bytes(group) for group, a, b in need.groups])
+    ahead = opened - sum([here.size for here in shape.groups])
+    items, part = shape.most()
+    return CellBytes(ahead, part + _PROOF * len(need.groups), items + 2 * 63 * len(need.groups))
 
 
 def require_openable(
@@ -111,6 +112,11 @@ def row_bytes(program: Program, segment: int) -> int:
     """Return the most bytes that a cell of one row opens, not counting prefixes and table rows."""
     plan = program.plans[segment]
     names = (*(n for n, mode in plan.reads if mode is Reads.SAME), *plan.writes)
-    rows = sum(program.group_bytes(g) for g in {program.group_of[n] for n in names})
-    sets = sum(site.rows * site.m * set_count(site.d, site.x_limbs, site.w_limbs) for site in plan.sites)
-    return rows + 4 * sets
+    rows = sum([program.group_bytes(g) for g in {program.group_of[n] for n in names}])
+    return rows + 4 * _values(plan)
+
+
+@cached_per_plan
+def _values(plan: SegmentPlan) -> int:
+    """Return the integers in the sets of all products of a row."""
+    return sum(site.rows * site.m * set_count(site.d, site.x_limbs, site.w_limbs) for site in plan.sites)

@@ -41,6 +41,6 @@ class CutRows(NamedTuple):
 
 def cut(program: Program, rows: GroupRows) -> CutRows:
     """Return how a cell's rows of one group are cut into pieces."""
-    count, step = rows.b - rows.a, max(1, PIECE // max(1, program.group_bytes(rows.group)))
-    ahead = (count - 1) // step
-    return CutRows(step, ahead, rows._replace(a=rows.a + ahead * step))
+    step = max(1, PIECE // max(1, program.group_bytes(rows.group)))
+    ahead = (rows.b - rows.a - 1) // step
+    return CutRows(step, ahead, GroupRows(rows.group, rows.a + ahead * step, rows.b))

@@ -203,11 +203,10 @@ class Openings:
         progress: Callable[[int], None] | None = None,
         hearer: Hearer | None = None,
     ) -> None:
-        """Write the opening of a challenge; see :func:`open_cells`.
+        """Write the opening of a challenge that :func:`check_challenge` let pass; see :func:`open_cells`.
 
         A ``hearer`` is called on the thread that opens, whose rows stay on the backend.
         """
-        check_challenge(trace.statement, receipt, challenge, identity)
         self.prepare(challenge)
         found = self._frames(trace, receipt, challenge, heard=hearer is not None)
         with closing(self.turns.each(found)) as frames:
@@ -264,6 +263,7 @@ def open_cells(
     FormatError or LimitError if the challenge names a cell that does not exist, and InputError if it names
     one that may take more than MAX_CELL_OPENING bytes. Nothing is written then.
     """
+    check_challenge(trace.statement, receipt, challenge, identity)
     Openings(model, trace.kernels).write(trace, receipt, challenge, stream, identity, progress)
 
 

@@ -30,6 +30,7 @@ from proofcompute.protocol.samples import Sample
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.evidence import Found, make_evidence, named_terms
+from proofcompute.verifier.holders import Holder
 from proofcompute.verifier.verdicts import accepted, rejections_logged
 from proofcompute.verifier.verify import audit, holder_for
 
@@ -134,8 +135,10 @@ class Auditor:
         InputError if the auditor holds a card, with which it cannot check cells, or a named cell does not
         exist.
         """
-        claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
-        self._checker()
+        return self._drawn(self.claim(request, receipt), cells, seed)
+
+    def _drawn(self, claim: Claim, cells: Cells, seed: bytes | None = None) -> Challenge:
+        hints = isinstance(self._checker(), Key)
         if isinstance(cells, str) and cells != "all":
             raise InputError(f'cells are a number, a sample, a list of cells, or "all", not {cells[:20]!r}')
         if isinstance(cells, int | Sample):
@@ -172,26 +175,38 @@ class Auditor:
         holder = holder_for(self._checker(), given(challenge, Challenge, "a challenge"))
         if waited is None and self.terms is not None:
             raise InputError("terms set a deadline: say how many seconds the opening took (waited, --waited)")
-        stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
-        if not hasattr(stream, "read"):
-            raise InputError(f"an opening is bytes or a stream of bytes, not {type(opening).__name__}")
+        stream = _stream(opening)
         with rejections_logged(request):
             claim = self._claim(request, receipt)  # steps 1 to 5, terms and retention included
-            with naming(claim):
-                if waited is not None:
-                    deadline = self.deadline(claim)
-                    require_within(waited, deadline)
-                    stream = arriving(stream, waited, deadline)
-                found = audit(
-                    holder,
-                    request,
-                    claim,
-                    challenge,
-                    stream,
-                    kernels=self.kernels,
-                    progress=progress,
-                    evidence=evidence,
-                )
+            return self._opened(holder, request, claim, challenge, stream, waited, progress, evidence)
+
+    def _opened(
+        self,
+        holder: Holder,
+        request: Request,
+        claim: Claim,
+        challenge: Challenge,
+        stream: BinaryIO,
+        waited: float | None,
+        progress: Callable[[int], None] | None,
+        evidence: bool = False,
+    ) -> Verified:
+        """Check an opening by steps 6 to 10; the claim is that of the receipt, which passed steps 1 to 5."""
+        with naming(claim):
+            if waited is not None:
+                deadline = self.deadline(claim)
+                require_within(waited, deadline)
+                stream = arriving(stream, waited, deadline)
+            found = audit(
+                holder,
+                request,
+                claim,
+                challenge,
+                stream,
+                kernels=self.kernels,
+                progress=progress,
+                evidence=evidence,
+            )
         return accepted(request, found)
 
     def audit(
@@ -209,10 +224,13 @@ class Auditor:
         deadline. The stream must see to it that no single read lasts forever. Raises the errors of
         :meth:`challenge` and :meth:`check`.
         """
-        challenge, start = self.challenge(request, receipt, cells), time.monotonic()
+        claim = self.claim(request, receipt)
+        challenge, start = self._drawn(claim, cells), time.monotonic()
         opening = opened(challenge)
         waited = time.monotonic() - start
-        return self.check(request, receipt, challenge, opening, waited=waited, progress=progress)
+        holder, stream = holder_for(self._checker(), challenge), _stream(opening)
+        with rejections_logged(request):
+            return self._opened(holder, request, claim, challenge, stream, waited, progress)
 
     def replay(
         self, request: Request, receipt: bytes, *, progress: Callable[[int], None] | None = None
@@ -273,3 +291,10 @@ class Auditor:
         if isinstance(self.holds, ModelCard):
             raise InputError("a card checks receipts only: cells take a key (keygen) or the model")
         return self.holds
+
+
+def _stream(opening: bytes | BinaryIO) -> BinaryIO:
+    stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
+    if not hasattr(stream, "read"):
+        raise InputError(f"an opening is bytes or a stream of bytes, not {type(opening).__name__}")
+    return stream

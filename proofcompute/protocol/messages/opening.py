@@ -101,24 +101,26 @@ class PartShape(NamedTuple):
     tables: tuple[TableShape, ...]
     hints: tuple[HintShape, ...]
 
-    @property
-    def _digests(self) -> int:
-        tables = sum(sum(table.proofs) for table in self.tables)
-        return tables + sum(group.proof for group in self.groups)
-
-    @property
-    def items(self) -> int:
-        """Most elements of all arrays of a part of this shape."""
-        tables = sum(1 + 3 * len(table.proofs) for table in self.tables)
-        hints = sum(1 + hint.sets for hint in self.hints)
-        return 3 + 3 * len(self.groups) + tables + hints + self._digests
+    def most(self) -> tuple[int, int]:
+        """Return the most elements of all arrays, and the most bytes, of a part of this shape."""
+        items, digests, data = 3 + 3 * len(self.groups), 0, 0
+        for size, proof in self.groups:
+            digests += proof
+            data += size
+        for size, proofs in self.tables:
+            items += 1 + 3 * len(proofs)
+            digests += sum(proofs)
+            data += size * len(proofs)
+        for sets, size in self.hints:
+            items += 1 + sets
+            data += size
+        items += digests
+        return items, 9 + 9 * items + 32 * digests + data  # a head takes at most 9 bytes
 
     @property
     def largest(self) -> int:
         """Most bytes of a part of this shape."""
-        data = sum(group.size for group in self.groups) + sum(hint.size for hint in self.hints)
-        data += sum(table.size * len(table.proofs) for table in self.tables)
-        return 9 + 9 * self.items + 32 * self._digests + data  # a head takes at most 9 bytes
+        return self.most()[1]
 
 
 @dataclass(frozen=True)
