@@ -14,6 +14,7 @@ from proofcompute.cli.networking import (
     evm,
     filecoin,
     in_toto,
+    ionet,
     render,
     solana,
 )
@@ -33,6 +34,7 @@ group.add_typer(bittensor.group, name="bittensor")
 group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")
 group.add_typer(in_toto.group, name="in-toto")
+group.add_typer(ionet.group, name="ionet")
 group.add_typer(render.group, name="render")
 group.add_typer(solana.group, name="solana")
 group.add_typer(cluster.group, name="verified-cluster")

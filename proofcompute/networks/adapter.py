@@ -23,6 +23,7 @@ ADAPTERS: Final[Mapping[str, str]] = {
     "evm": "proofcompute.networks.evm.adapter",
     "filecoin": "proofcompute.networks.filecoin.adapter",
     "in-toto": "proofcompute.networks.in_toto",
+    "ionet": "proofcompute.networks.ionet.adapter",
     "render": "proofcompute.networks.render",
     "solana": "proofcompute.networks.solana",
     "verified-cluster": "proofcompute.networks.cluster.adapter",

@@ -1,0 +1,1 @@
+"""Describe nodes on machines that are rented from io.net."""
