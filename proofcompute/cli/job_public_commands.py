@@ -14,7 +14,23 @@ from proofcompute.cli.console import Output, complain, rejection, size
 from proofcompute.cli.files import check_output
 from proofcompute.cli.job_files import array, identity_in, product_request_in
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.options import Device, Force, Json, Out, hex_bytes, kernels
+from proofcompute.cli.options import (
+    PROOF_BITS,
+    Attestors,
+    Device,
+    Force,
+    Json,
+    LeastBits,
+    Out,
+    ProofBits,
+    PublicId,
+    SignedBy,
+    attestors_in,
+    beacons_in,
+    kernels,
+    require_trusted,
+    signer_in,
+)
 from proofcompute.errors import InputError, MismatchError, VerificationError
 
 if TYPE_CHECKING:
@@ -92,14 +108,22 @@ def prove(
             min=1, metavar="N", help="Open N rows of each product, drawn by its receipt's hash; else all."
         ),
     ] = None,
-    security: Annotated[
-        float, typer.Option(min=81, max=186, help="Bits of one attempt; 80 are lost to hash queries.")
-    ] = 181.0,
+    beacon: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--beacon", metavar="FILE", help="Draw rows from this beacon; one for each product, in any order."
+        ),
+    ] = None,
+    security: ProofBits = PROOF_BITS,
     force: Force = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Prove products with B to everybody: one file that job verify-public checks without B."""
+    """Prove products with B to everybody: one file that job verify-public checks without B.
+
+    With --rows a prover can try receipts until the drawn rows suit it; with --beacon it cannot, as far as
+    those are believed who say that the receipt was there before.
+    """
     from proofcompute.encoding.files import writing
     from proofcompute.jobs import NOT_RECEIVED, ProductProof, check_product_receipt
     from proofcompute.public.factor import PublicFactor, publish_factor
@@ -111,6 +135,9 @@ def prove(
     expect(public, "public factor")
     out, start, backend = Output(json), time.perf_counter(), kernels(device)
     key, signer, count, total = PublicFactor.load(public), identity_in(identity), rows or ALL, 0
+    beacons = beacons_in(beacon)
+    if beacons and count == ALL:
+        raise InputError("a beacon draws rows: give --rows with it")
     published = publish_factor(array(b), backend, suite=key.suite, rho=key.rho)
     if published.key.public_id != key.public_id:
         raise MismatchError(f"{public} is of another B than {b}")
@@ -121,10 +148,13 @@ def prove(
             kept = ProductProof.load(path, signer, device=device)
             receipt = kept.receipt.encode()
             claim = check_product_receipt(kept.request, receipt, NOT_RECEIVED, device=device)
-            asked = product_rows(claim, count)
+            drawn_from = beacons.pop(claim.receipt.digest, None)
+            if beacon and drawn_from is None:
+                raise InputError(f"none of the beacons is about the receipt of {path}")
+            asked = product_rows(claim, count, drawn_from)
             opening = stack.enter_context(tempfile.TemporaryFile(dir=output.resolve().parent))
             kept.open_rows(asked, opening)
-            answered.append(ProductAnswered(kept.request, receipt, opening, count))
+            answered.append(ProductAnswered(kept.request, receipt, opening, count, drawn_from))
             total += asked.rows
         positions = positions_for(key.layout, security)
         with writing(output) as stream:
@@ -152,19 +182,14 @@ def verify(
             "--not-received", help="You never had C: check what the node committed to, not what it sent."
         ),
     ] = False,
-    public_id: Annotated[
-        str | None, typer.Option("--id", metavar="HEX", help="The public id that you trust.")
-    ] = None,
-    node: Annotated[
-        str | None, typer.Option(metavar="HEX", help="Public key of the node that must have signed.")
-    ] = None,
+    public_id: PublicId = None,
+    node: SignedBy = None,
     rows: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Accept a proof of N drawn rows of each product; else all."),
     ] = None,
-    security: Annotated[
-        float, typer.Option(min=81, max=186, help="Least bits of one attempt; 80 are lost to hash queries.")
-    ] = 181.0,
+    attestor: Attestors = None,
+    security: LeastBits = PROOF_BITS,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -183,8 +208,8 @@ def verify(
     expect(public, "public factor")
     expect(proof, "public proof")
     key = PublicFactor.load(public)
-    if public_id is not None and hex_bytes(public_id, "the public id") != key.public_id:
-        raise MismatchError(f"{public} has public id {key.public_id.hex()}, which is not the one you trust")
+    require_trusted(public_id, key.public_id, public)
+    signer, believed = signer_in(node), attestors_in(attestor)
     asked = [product_request_in(path) for path in request]
     received = [array(path) for path in product] if product else [NOT_RECEIVED for _ in request]
     try:
@@ -195,8 +220,9 @@ def verify(
                 stream,
                 received=received,
                 kernels=kernels(device),
-                node=None if node is None else hex_bytes(node, "the node's public key"),
+                node=signer,
                 rows=rows or ALL,
+                attestors=believed,
                 security=security,
                 device=device,
             )
@@ -211,7 +237,7 @@ def _accept(out: Output, public_id: bytes, found: tuple[ProductVerified, ...], s
     from proofcompute.freivalds.soundness import shown
 
     out.say("verified: every row that the proof has to open was checked and holds")
-    said = []
+    said: list[dict[str, object]] = []
     for one in found:
         out.facts(
             {
@@ -220,9 +246,11 @@ def _accept(out: Output, public_id: bytes, found: tuple[ProductVerified, ...], s
                 "product": "the one that you received"
                 if one.received
                 else "the one committed to; you received none",
+                **({} if one.attempts is None else {"receipts that a node could try": one.attempts}),
             }
         )
-        fields = {"rows": one.rows, "total_rows": one.total, "complete": one.complete}
-        said.append({**fields, "received": one.received, "soundness_bits": one.soundness_bits})
+        fields: dict[str, object] = {"rows": one.rows, "total_rows": one.total, "complete": one.complete}
+        fields |= {"received": one.received, "soundness_bits": one.soundness_bits, "attempts": one.attempts}
+        said.append(fields)
     out.say(f"public id {public_id.hex()}, {seconds:.2f} s")
     out.result({"verified": True, "public_id": public_id.hex(), "products": said, "seconds": seconds})

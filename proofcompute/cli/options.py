@@ -9,26 +9,37 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proofcompute.errors import InputError
+from proofcompute.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
     from proofcompute.arithmetic.kernels import Kernels
+    from proofcompute.beacons import Beacon
     from proofcompute.protocol.samples import Sample
     from proofcompute.verifier.auditor import Cells
     from proofcompute.verifier.policy import AuditPolicy
 
 __all__ = [
+    "PROOF_BITS",
+    "Attestors",
     "Device",
     "Force",
     "Grinding",
     "Json",
+    "LeastBits",
     "Out",
     "PolicyFile",
+    "ProofBits",
+    "PublicId",
     "Runs",
+    "SignedBy",
+    "attestors_in",
+    "beacons_in",
     "command_line",
     "hex_bytes",
     "kernels",
+    "require_trusted",
     "sampled",
+    "signer_in",
     "typed",
     "what_is_checked",
 ]
@@ -64,6 +75,62 @@ PolicyFile = Annotated[
         "--policy", metavar="POLICY", help="Draw what is checked by this policy (made by policy or plan)."
     ),
 ]
+
+
+PublicId = Annotated[str | None, typer.Option("--id", metavar="HEX", help="The public id that you trust.")]
+SignedBy = Annotated[
+    str | None, typer.Option("--node", metavar="HEX", help="Public key of the node that must have signed.")
+]
+ProofBits = Annotated[
+    float,
+    typer.Option("--security", min=81, max=186, help="Bits of one attempt; 80 are lost to hash queries."),
+]
+LeastBits = Annotated[
+    float,
+    typer.Option(
+        "--security", min=81, max=186, help="Least bits of one attempt; 80 are lost to hash queries."
+    ),
+]
+PROOF_BITS = 181.0
+"""The bits of a public proof unless others are asked for."""
+Attestors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attestor",
+        metavar="HEX",
+        help="Key of somebody whom you believe about beacons; what is drawn then needs one.",
+    ),
+]
+
+
+def require_trusted(public_id: str | None, found: bytes, path: Path) -> None:
+    """Raise MismatchError unless what a file publishes has the public id that the user trusts, if any."""
+    if public_id is not None and hex_bytes(public_id, "the public id") != found:
+        raise MismatchError(f"{path} has public id {found.hex()}, which is not the one you trust")
+
+
+def signer_in(node: str | None) -> bytes | None:
+    """Return the public key of the node that must have signed, or None for any."""
+    return None if node is None else hex_bytes(node, "the node's public key")
+
+
+def attestors_in(attestors: list[str] | None) -> list[bytes]:
+    """Return the public keys of those who are believed about beacons."""
+    return [hex_bytes(one, "the attestor's public key") for one in attestors or []]
+
+
+def beacons_in(paths: list[Path] | None) -> dict[bytes, Beacon]:
+    """Read beacons, by the digests of the receipts that they are about."""
+    from proofcompute.beacons import Beacon
+    from proofcompute.cli.kinds import expect
+
+    given = paths or []
+    for path in given:
+        expect(path, "beacon")
+    found = {beacon.receipt_digest: beacon for beacon in map(Beacon.load, given)}
+    if len(found) < len(given):
+        raise InputError("two beacons are about one receipt")
+    return found
 
 
 def sampled(runs: str | None, cells: int | None, usual: int) -> int | Sample:

@@ -13,16 +13,33 @@ import typer
 from proofcompute.cli.console import Output, complain, rejection, size
 from proofcompute.cli.files import check_output, load_model, read_request
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.options import Device, Force, Grinding, Json, Out, hex_bytes, kernels, sampled
+from proofcompute.cli.options import (
+    PROOF_BITS,
+    Attestors,
+    Device,
+    Force,
+    Grinding,
+    Json,
+    LeastBits,
+    Out,
+    ProofBits,
+    PublicId,
+    SignedBy,
+    attestors_in,
+    beacons_in,
+    kernels,
+    require_trusted,
+    sampled,
+    signer_in,
+)
 from proofcompute.cli.progress import progress
-from proofcompute.errors import InputError, MismatchError, VerificationError
+from proofcompute.errors import InputError, VerificationError
 from proofcompute.freivalds.soundness import GRINDING_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proofcompute.arithmetic.kernels import Kernels
-    from proofcompute.beacons import Beacon
     from proofcompute.models.model import Model
     from proofcompute.protocol.messages import Challenge, Request
     from proofcompute.protocol.samples import Sample
@@ -65,9 +82,7 @@ def prove(
             "--beacon", metavar="FILE", help="Draw cells from this beacon; one for each run, in any order."
         ),
     ] = None,
-    security: Annotated[
-        float, typer.Option(min=81, max=186, help="Bits of one attempt; 80 are lost to hash queries.")
-    ] = 181.0,
+    security: ProofBits = PROOF_BITS,
     model: Annotated[Path | None, typer.Option(help="Model file, if it has moved since the run.")] = None,
     identity: Annotated[
         Path | None, typer.Option(help="The node's key pair, if it has moved since the run.")
@@ -100,7 +115,7 @@ def prove(
             raise InputError(f"{run} is not the directory of a run")
         directory.receipt()  # raises if the run is not finished, before the model is read
     count, total = _drawn(drawn_runs, cells, every=all_), 0
-    beacons = _beacons(beacon or [])
+    beacons = beacons_in(beacon)
     if beacons and count == ALL:
         raise InputError("a beacon draws cells: give --cells or --runs with it")
     published = load_published(public, backend)
@@ -164,18 +179,6 @@ def _drawn(runs: str | None, cells: int | None, *, every: bool) -> int | Sample:
     return sampled(runs, cells, ALL)
 
 
-def _beacons(paths: list[Path]) -> dict[bytes, Beacon]:
-    """Read beacons, by the digests of the receipts that they are about."""
-    from proofcompute.beacons import Beacon
-
-    for path in paths:
-        expect(path, "beacon")
-    found = {beacon.receipt_digest: beacon for beacon in map(Beacon.load, paths)}
-    if len(found) < len(paths):
-        raise InputError("two beacons are about one receipt")
-    return found
-
-
 def verify_proof(
     public: PublicFile,
     proof: Annotated[Path, typer.Argument(metavar="PROOF", help="Output of prove.", show_default=False)],
@@ -185,26 +188,15 @@ def verify_proof(
             "--request", metavar="REQUEST", help="A request to check; others are skipped.", show_default=False
         ),
     ],
-    public_id: Annotated[
-        str | None, typer.Option("--id", metavar="HEX", help="The public id that you trust.")
-    ] = None,
-    node: Annotated[
-        str | None, typer.Option(metavar="HEX", help="Public key of the node that must have signed.")
-    ] = None,
+    public_id: PublicId = None,
+    node: SignedBy = None,
     cells: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Accept a proof of N drawn cells of each run; else all."),
     ] = None,
     drawn_runs: DrawnRuns = None,
-    attestor: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HEX", help="Key of somebody whom you believe about beacons; drawn cells then need one."
-        ),
-    ] = None,
-    security: Annotated[
-        float, typer.Option(min=81, max=186, help="Least bits of one attempt; 80 are lost to hash queries.")
-    ] = 181.0,
+    attestor: Attestors = None,
+    security: LeastBits = PROOF_BITS,
     grinding: Grinding = GRINDING_BITS,
     device: Device = "cpu",
     json: Json = False,
@@ -220,10 +212,9 @@ def verify_proof(
     from proofcompute.public.proving import verify_proof as verified
 
     key = PublicKey.load(public)
-    if public_id is not None and hex_bytes(public_id, "the public id") != key.public_id:
-        raise MismatchError(f"{public} has public id {key.public_id.hex()}, which is not the one you trust")
+    require_trusted(public_id, key.public_id, public)
     requests = [read_request(path) for path in request]
-    signer = None if node is None else hex_bytes(node, "the node's public key")
+    signer, believed = signer_in(node), attestors_in(attestor)
     try:
         with proof.open("rb") as stream, progress("verify") as advance:
             found = verified(
@@ -233,7 +224,7 @@ def verify_proof(
                 kernels=kernels(device),
                 node=signer,
                 cells=_drawn(drawn_runs, cells, every=False),
-                attestors=[hex_bytes(one, "the attestor's public key") for one in attestor or []],
+                attestors=believed,
                 security=security,
                 progress=advance,
             )

@@ -44,6 +44,8 @@ class ProductVerified:
     none: the committed C holds, but the node may have sent another one."""
     bound: FloatBound | None = None
     """For floats, the errors that were accepted and those that would have been caught, per checked row."""
+    attempts: int | None = None
+    """The receipts that a prover could try if a beacon drew the rows; None: as many as it could hash."""
 
     @property
     def complete(self) -> bool:

@@ -8,14 +8,15 @@ products are below 2^30, and C must be: then equal residues are equal integers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
+from proofcompute.beacons import Beacon
 from proofcompute.codes.extension import DEGREE
 from proofcompute.commitments.hashing import DIGEST, Transcript
 from proofcompute.encoding import wire
@@ -33,7 +34,15 @@ from proofcompute.public import evaluation
 from proofcompute.public.factor import FACTOR, PublicFactor, PublishedFactor
 from proofcompute.public.holder import GRANTED, SECURITY, error_bits
 from proofcompute.public.proof import ALL, ProofHead, Shown, write_proof
-from proofcompute.public.reading import followed, numbers, proof_for, require_count
+from proofcompute.public.reading import (
+    beacon_in,
+    encoded_beacon,
+    followed,
+    numbers,
+    proof_for,
+    require_beacon_of,
+    require_count,
+)
 from proofcompute.public.sums import Sums
 from proofcompute.public.transcript import begun
 
@@ -51,28 +60,38 @@ class ProductAnswered:
     opening: BinaryIO
     """A seekable stream that holds nothing else."""
     rows: int = ALL
-    """The number of rows that the receipt's hash draws, or ALL."""
+    """The number of rows that are drawn, or ALL."""
+    beacon: Beacon | None = None
+    """What they are drawn from; None: the receipt's hash."""
 
 
-def product_rows(claim: ProductClaim, count: int) -> ProductChallenge:
+def product_rows(claim: ProductClaim, count: int, beacon: Beacon | None = None) -> ProductChallenge:
     """Return the challenge that a node opens for a public proof of a product.
 
-    ``count`` rows are drawn by hashing the unsigned receipt; ALL opens all of them. Raises the errors of
-    :meth:`ProductClaim.draw` and :meth:`ProductClaim.all_rows`.
+    ``count`` rows are drawn from a beacon, or by hashing the unsigned receipt; ALL opens all of them. Raises
+    the errors of :meth:`ProductClaim.draw` and :meth:`ProductClaim.all_rows`.
     """
-    return claim.all_rows() if count == ALL else claim.draw(count, seed=b"public")
+    seed = b"public" if beacon is None else beacon.seed
+    return claim.all_rows() if count == ALL else claim.draw(count, seed=seed)
 
 
 class _SummedRows:
     """Sums opened rows up under random rows, which are drawn as the frames of an opening are read."""
 
     def __init__(
-        self, key: PublicFactor, claim: ProductClaim, challenge: ProductChallenge, k: Kernels
+        self,
+        key: PublicFactor,
+        claim: ProductClaim,
+        challenge: ProductChallenge,
+        beacon: Beacon | None,
+        k: Kernels,
     ) -> None:
         self._layout, self._kernels, self.sums = key.layout, k, Sums(key)
         self._transcript = Transcript("coded product")
         self._transcript.absorb("public id", key.public_id)
         self._transcript.absorb("receipt", claim.receipt.signed_digest)
+        if beacon is not None:
+            self._transcript.absorb("beacon", beacon.encode())
         self._transcript.absorb("rows", wire.encode(challenge.ranges))
 
     def hear(self, digest: bytes) -> None:
@@ -124,9 +143,13 @@ def prove_products(
     for one in answered:
         _require_factor(key, one.request)
         claim = check_product_receipt(one.request, one.receipt, NOT_RECEIVED, device=device)
-        summed.append(_summed(key, claim, one.rows, one.opening, kernels))
+        require_beacon_of(claim.receipt.digest, one.rows, one.beacon)
+        challenge = product_rows(claim, one.rows, one.beacon)
+        summed.append(_summed(key, claim, challenge, one.beacon, one.opening, kernels))
     digests = tuple(s.digest() for s in summed)
-    shown = tuple(Shown(a.rows, digest) for a, digest in zip(answered, digests, strict=True))
+    shown = tuple(
+        Shown(a.rows, digest, encoded_beacon(a.beacon)) for a, digest in zip(answered, digests, strict=True)
+    )
     head = ProofHead(key.public_id, positions, shown)
     transcript = begun(key.public_id, positions, digests)
     made = evaluation.prove(
@@ -145,6 +168,7 @@ def verify_products(
     kernels: Kernels,
     node: bytes | None = None,
     rows: int = ALL,
+    attestors: Collection[bytes] = (),
     security: float = SECURITY,
     device: str = "auto",
 ) -> tuple[ProductVerified, ...]:
@@ -160,13 +184,16 @@ def verify_products(
         kernels: the backend.
         node: public key that must have signed; None: the one in each request, or any if it names none.
         rows: the fewest rows of each product that must be opened, or ALL.
+        attestors: public keys of those whose statements about beacons the caller believes; see
+            :func:`.proving.verify_proof`.
         security: -log2 of the most error that one attempt may have; above 80.
         device: the backend by name.
 
     Returns what was checked of each product, in the order given.
 
     Raises VerificationError if a step fails, MismatchError if a request is for another B, and InputError if
-    requests and products received are not as many, at least one, or a proof would prove nothing.
+    requests and products received are not as many, at least one, a proof would prove nothing, or a proof has
+    a beacon and nobody is named who attests it. UnsupportedError: beacons need py_ecc.
     """
     if not requests or len(requests) != len(received):
         raise InputError(
@@ -188,24 +215,30 @@ def verify_products(
         receipt = claim.receipt
         with about(node=receipt.node, request_digest=request.digest, receipt_digest=receipt.digest):
             shown = head.requests[number]
-            if isinstance(shown.cells, Sample) or shown.beacon:
-                raise VerificationError(1, "rows of products are drawn one by one, by the receipt's hash")
-            challenge = product_rows(claim, shown.cells)
+            if isinstance(shown.cells, Sample):
+                raise VerificationError(1, "rows of products are drawn one by one, and not in runs")
+            beacon, attempts = beacon_in(shown, receipt.digest, request.digest, attestors, "rows")
+            challenge = product_rows(claim, shown.cells, beacon)
             require_count(challenge.rows, receipt.c.rows, shown.cells, rows, "rows")
-            summed = _summed(key, claim, shown.cells, proof.openings[number], kernels)
+            summed = _summed(key, claim, challenge, beacon, proof.openings[number], kernels)
             if summed.digest() != shown.digest:
                 raise VerificationError(6, "the opening is not the one that the proof is about")
             after.require(number, summed.sums)
-        found.append(_evidence(key, claim, challenge.rows, head.positions))
+        evidence = _evidence(key, claim, challenge.rows, head.positions)
+        found.append(replace(evidence, attempts=attempts))
     return tuple(found)
 
 
 def _summed(
-    key: PublicFactor, claim: ProductClaim, count: int, opening: BinaryIO, kernels: Kernels
+    key: PublicFactor,
+    claim: ProductClaim,
+    challenge: ProductChallenge,
+    beacon: Beacon | None,
+    opening: BinaryIO,
+    kernels: Kernels,
 ) -> _SummedRows:
     """Check an opening but for its products, which are summed up."""
-    challenge = product_rows(claim, count)
-    summed = _SummedRows(key, claim, challenge, kernels)
+    summed = _SummedRows(key, claim, challenge, beacon, kernels)
     opening.seek(0)
     check_rows(summed, claim, challenge, opening, kernels, summed.hear)
     return summed

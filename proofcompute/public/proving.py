@@ -10,14 +10,11 @@ from typing import BinaryIO, Protocol
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8
 from proofcompute.beacons import Beacon
-from proofcompute.beacons.checking import tries_before
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.errors import (
-    FormatError,
     InputError,
     LimitError,
     MismatchError,
-    UnsupportedError,
     VerificationError,
 )
 from proofcompute.models.model import Model
@@ -32,9 +29,17 @@ from proofcompute.public import evaluation
 from proofcompute.public.holder import GRANTED, SECURITY, CodedHolder, error_bits
 from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import Plane
-from proofcompute.public.proof import ALL, Proof, ProofHead, ProofWriter, Shown
+from proofcompute.public.proof import ALL, ProofHead, ProofWriter, Shown
 from proofcompute.public.publishing import Published
-from proofcompute.public.reading import followed, numbers, proof_for, require_count
+from proofcompute.public.reading import (
+    beacon_in,
+    encoded_beacon,
+    followed,
+    numbers,
+    proof_for,
+    require_beacon_of,
+    require_count,
+)
 from proofcompute.public.sums import OwnSums, Sums
 from proofcompute.public.transcript import Absorbed, begun
 from proofcompute.verifier.claim import check_receipt, naming
@@ -135,8 +140,7 @@ def prove(
         raise InputError(f"{positions} positions of each code give {bits:.1f} bits, which prove nothing")
     claims = [check_receipt(key, one.request, one.receipt) for one in answered]
     for one, claim in zip(answered, claims, strict=True):
-        if one.beacon is not None and (one.cells == ALL or one.beacon.receipt_digest != claim.receipt.digest):
-            raise InputError("a beacon draws cells of the receipt that it names, and a proof of all has none")
+        require_beacon_of(claim.receipt.digest, one.cells, one.beacon)
     sums = [Sums(key, proving=True) for _ in answered]
     digests = [bytes(DIGEST) for _ in answered]
     for number, (one, claim) in enumerate(zip(answered, claims, strict=True)):
@@ -158,7 +162,8 @@ def _head(
     key: PublicKey, positions: int, answered: Sequence[Answered | OwnAnswer], digests: Sequence[bytes]
 ) -> ProofHead:
     shown = (
-        Shown(one.cells, digest, _encoded(one.beacon)) for one, digest in zip(answered, digests, strict=True)
+        Shown(one.cells, digest, encoded_beacon(one.beacon))
+        for one, digest in zip(answered, digests, strict=True)
     )
     return ProofHead(key.public_id, positions, tuple(shown))
 
@@ -173,15 +178,11 @@ def _made(
 ) -> bytes:
     """Write an opening while its products are summed up; return the digest of the request."""
     challenge = coded_challenge(claim, one.cells, one.beacon)
-    absorbed = Absorbed(sums.key.public_id, claim, challenge, _encoded(one.beacon))
+    absorbed = Absorbed(sums.key.public_id, claim, challenge, encoded_beacon(one.beacon))
     own = OwnSums(sums, absorbed, kernels)
     made = partial(one.node.open, one.request, one.receipt, challenge, progress=progress, hearer=own)
     writer.made(one.receipt, most_bytes(frame_limits(claim, challenge)), made)
     return absorbed.digest()
-
-
-def _encoded(beacon: Beacon | None) -> bytes:
-    return b"" if beacon is None else beacon.encode()
 
 
 def _weights(model: Model) -> Callable[[Plane], I8]:
@@ -199,7 +200,7 @@ def _audited(
     """Audit an opening but for its products, which are summed up; return the digest of the request, too."""
     with naming(claim):
         challenge = coded_challenge(claim, one.cells, one.beacon)
-        absorbed = Absorbed(sums.key.public_id, claim, challenge, _encoded(one.beacon))
+        absorbed = Absorbed(sums.key.public_id, claim, challenge, encoded_beacon(one.beacon))
         one.opening.seek(0)
         found = audit(
             CodedHolder(sums, absorbed.seeds, positions),
@@ -262,7 +263,9 @@ def verify_proof(
     for asked, number in zip(requests, places, strict=True):
         claim = check_receipt(key, asked, proof.receipts[number], node)
         with naming(claim):
-            one, attempts = _shown(proof, number, asked, claim, attestors)
+            shown, receipt = head.requests[number], claim.receipt
+            beacon, attempts = beacon_in(shown, receipt.digest, asked.digest, attestors)
+            one = Answered(asked, proof.receipts[number], proof.openings[number], shown.cells, beacon)
             try:
                 drawn = coded_challenge(claim, one.cells, one.beacon).cells
             except (InputError, LimitError) as e:  # how many is the proof's choice
@@ -279,20 +282,3 @@ def verify_proof(
                 raise VerificationError(8, "the opening has products, and the proof has no evaluation")
         found.append(replace(verified, attempts=attempts))
     return tuple(found)
-
-
-def _shown(
-    proof: Proof, number: int, asked: Request, claim: Claim, attestors: Collection[bytes]
-) -> tuple[Answered, int | None]:
-    """Return one request of a proof, and how many receipts could be tried, if a beacon limits them."""
-    shown, receipt = proof.head.requests[number], claim.receipt
-    beacon, attempts = None, None
-    if shown.beacon:
-        try:
-            beacon = Beacon.decode(shown.beacon)
-        except (FormatError, LimitError, UnsupportedError) as e:
-            raise VerificationError(1, str(e)) from e
-        attempts = tries_before(beacon, receipt.digest, asked.digest, attestors)
-    elif attestors and shown.cells != ALL:
-        raise VerificationError(6, "the cells are drawn by the receipt's hash, and not from a beacon")
-    return Answered(asked, proof.receipts[number], proof.openings[number], shown.cells, beacon), attempts

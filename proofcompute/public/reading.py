@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import BinaryIO
 
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.beacons import Beacon
+from proofcompute.beacons.checking import tries_before
 from proofcompute.commitments.hashing import Transcript
-from proofcompute.errors import FormatError, InputError, LimitError, VerificationError
+from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError, VerificationError
 from proofcompute.protocol.samples import Sample
 from proofcompute.public.evaluation import Evaluation, Followed
 from proofcompute.public.holder import GRANTED, error_bits
 from proofcompute.public.layout import CodedKey
-from proofcompute.public.proof import ALL, Proof
+from proofcompute.public.proof import ALL, Proof, Shown
 
-__all__ = ["followed", "numbers", "proof_for", "require_count"]
+__all__ = [
+    "beacon_in",
+    "encoded_beacon",
+    "followed",
+    "numbers",
+    "proof_for",
+    "require_beacon_of",
+    "require_count",
+]
 
 
 def proof_for(key: CodedKey, stream: BinaryIO, security: float) -> Proof:
@@ -72,6 +82,40 @@ def numbers(requests: Sequence[bytes], answered: Sequence[bytes]) -> list[int]:
             raise VerificationError(4, f"the proof is not of request {digest.hex()}")
         found.append(left[digest].pop())
     return found
+
+
+def encoded_beacon(beacon: Beacon | None) -> bytes:
+    """Return what a head says of a beacon, or of none."""
+    return b"" if beacon is None else beacon.encode()
+
+
+def require_beacon_of(receipt_digest: bytes, drawn: int | Sample, beacon: Beacon | None) -> None:
+    """Raise InputError unless a prover's beacon, if it has one, draws something of this receipt."""
+    if beacon is not None and (drawn == ALL or beacon.receipt_digest != receipt_digest):
+        raise InputError("a beacon draws cells of the receipt that it names, and a proof of all has none")
+
+
+def beacon_in(
+    shown: Shown,
+    receipt_digest: bytes,
+    request_digest: bytes,
+    attestors: Collection[bytes],
+    what: str = "cells",
+) -> tuple[Beacon | None, int | None]:
+    """Return the beacon of one request of a proof, and how many receipts could be tried, if it limits them.
+
+    Raises VerificationError (steps 1 and 6) if the beacon does not hold, or none is there although attestors
+    are believed, and otherwise as :func:`proofcompute.beacons.checking.check_beacon`.
+    """
+    if shown.beacon:
+        try:
+            beacon = Beacon.decode(shown.beacon)
+        except (FormatError, LimitError, UnsupportedError) as e:
+            raise VerificationError(1, str(e)) from e
+        return beacon, tries_before(beacon, receipt_digest, request_digest, attestors)
+    if attestors and shown.cells != ALL:
+        raise VerificationError(6, f"the {what} are drawn by the receipt's hash, and not from a beacon")
+    return None, None
 
 
 def require_count(

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from beacons.world import ATTESTOR, OTHER, beacon
 from cli.driver import call, done, refused
 from jobs.cases import Job, recommitted
 from proofcompute.arrays import Array
+from proofcompute.beacons import Round
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.kinds import kind_of
 from proofcompute.jobs import ProductProof, product_request
@@ -289,3 +291,35 @@ def test_products_are_proved_to_everybody(place: Place) -> None:
     assert (result.status, result.json["step"]) == (1, 5)
     assert "say --not-received" in refused(*checked)
     assert "not the one you trust" in refused(*checked, "--not-received", "--id", "00" * 32)
+
+
+def test_rows_of_products_are_drawn_from_a_beacon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Round, "check", lambda self, chain: None)  # the tests of beacons check pairings
+    place.matrices(integers(9, 30), integers(30, 20, seed=1))
+    done("job", "publish", place / "b.npy", "-o", place / "public")
+    place.requested()
+    place.proved()
+    receipt = ProductProof.load(place / "proof", NodeIdentity.load(place / "id")).receipt
+    prove = (
+        "job",
+        "prove-public",
+        place / "public",
+        place / "b.npy",
+        place / "proof",
+        "--identity",
+        place / "id",
+    )
+    drawn = (*prove, "-o", place / "shown", "--beacon", place / "beacon")
+    beacon().save(place / "beacon")
+    assert "a beacon draws rows" in refused(*drawn)
+    assert "none of the beacons is about" in refused(*drawn, "--rows", 3)
+    beacon(receipt_digest=receipt.digest, request_digest=receipt.request_digest).save(place / "beacon")
+    done(*drawn, "--rows", 3)
+    assert done("inspect", place / "shown")["beacons"] == 1
+    shown = (place / "public", place / "shown", "--request", place / "request", "--not-received")
+    verify = ("job", "verify-public", *shown, "--rows", 3)
+    assert done(*verify, "--attestor", ATTESTOR.public.hex())["products"][0]["attempts"] == 1
+    assert "receipts that a node could try  1" in call(*verify, "--attestor", ATTESTOR.public.hex()).out
+    assert "without an attestor" in refused(*verify)
+    other = call(*verify, "--attestor", OTHER.public.hex(), "--json")
+    assert (other.status, other.json["step"]) == (1, 6)

@@ -140,11 +140,6 @@ def product_digest_written_first(done: Any) -> bytes:
         return jobs.proved("one", jobs.answered(done))
 
 
-def with_a_beacon(done: Any) -> bytes:
-    data = jobs.proved("one", jobs.answered(done, 3))
-    return shown(data, head=lambda head: first(head, beacon=b"x"))
-
-
 MUTANTS: dict[str, Mutant] = {
     "planes that no evaluation names": Mutant(
         "public/evaluation:Followed.require: 8: evaluation: a product used other weights",
@@ -205,16 +200,16 @@ MUTANTS: dict[str, Mutant] = {
         "beacons/checking:tries_before: 6: str(e)",
         (
             Edit(
-                PROVING,
-                "attempts = tries_before(beacon, receipt.digest, asked.digest, attestors)",
-                "attempts = 1",
+                READING,
+                "beacon, tries_before(beacon, receipt_digest, request_digest, attestors)",
+                "beacon, 1",
             ),
         ),
         beacon_of_another_attestor,
     ),
     "who believes attestors wants beacons": Mutant(
-        "public/proving:_shown: 6: the cells are drawn by",
-        (Edit(PROVING, "elif attestors and shown.cells != ALL:", "elif False:"),),
+        "public/reading:beacon_in: 6: the {} are drawn by",
+        (never(READING, "attestors and shown.cells != ALL"),),
         lambda: other_cells(attestors=[ATTESTOR.public]),
     ),
     "elements of C are small": Mutant(
@@ -241,10 +236,15 @@ MUTANTS: dict[str, Mutant] = {
             one_more, lambda done: shown(jobs.proved("one", jobs.answered(done)), head=same, made=b"")
         ),
     ),
-    "products have no beacons": Mutant(
-        "public/products:verify_products: 1: rows of products",
-        (never(PRODUCTS, "isinstance(shown.cells, Sample) or shown.beacon"),),
-        lambda: beacon_for_products(),
+    "who believes attestors wants beacons of products": Mutant(
+        "public/reading:beacon_in: 6: the {} are drawn by",
+        (never(READING, "attestors and shown.cells != ALL"),),
+        lambda: product_without_a_beacon(),
+    ),
+    "a product's beacon is part of what its proof is about": Mutant(
+        "public/products:verify_products: 6: the opening is not",
+        (Edit(PRODUCTS, 'self._transcript.absorb("beacon", beacon.encode())', "pass"),),
+        lambda: product_with_a_beacon_put_in(),
     ),
 }
 OTHERWISE = {
@@ -254,16 +254,25 @@ OTHERWISE = {
     "public/reading:followed: 1: str(e)": "an evaluation that does not decode",
     "public/reading:followed: 1: the evaluation has": "decoding has this limit, but after reading",
     "public/reading:numbers: 4: the proof is not of": "a receipt is compared with its request again",
-    "public/proving:_shown: 1: str(e)": "a beacon that does not decode",
+    "public/products:verify_products: 1: rows of products": "a number of runs draws no rows",
+    "public/reading:beacon_in: 1: str(e)": "a beacon that does not decode",
     "public/proving:verify_proof: 1: str(e)": "cells that no challenge can name",
 }
 """Checks that turn what cannot be used into a rejection: without them another error stops it."""
 
 
-def beacon_for_products() -> Attack:
+def product_without_a_beacon() -> Attack:
     done = jobs.signed("one")
-    data = with_a_beacon(done)
-    return lambda: jobs.verified("one", data, done, rows=3, received=[NOT_RECEIVED])
+    data = jobs.proved("one", jobs.answered(done, 3))
+    return lambda: jobs.verified("one", data, done, rows=3, attestors=[ATTESTOR.public])
+
+
+def product_with_a_beacon_put_in() -> Attack:
+    """Rows that the receipt's hash drew are shown as those of a beacon; here both are all."""
+    done = jobs.signed("short")
+    data = jobs.proved("short", jobs.answered(done, 2))
+    data = shown(data, head=lambda head: first(head, beacon=jobs.attested(done).encode()))
+    return lambda: jobs.verified("short", data, done, rows=2, attestors=[ATTESTOR.public])
 
 
 def test_every_place_that_rejects_has_a_mutant() -> None:

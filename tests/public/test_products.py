@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import synthetic
+from beacons.world import ATTESTOR, OTHER, ROUND, statement
+from proofcompute.beacons import Beacon, Round
 from proofcompute.codes.extension import words
 from proofcompute.codes.sumcheck import equality
 from proofcompute.commitments.hashing import Transcript, Xof
@@ -65,11 +67,17 @@ def signed(kind: str, c: Any | None = None, nonce: int = 0, a: Any | None = None
     return replace(done, receipt=receipt, c=c, _c_tree=tree)
 
 
-def answered(done: ProductProof, rows: int = ALL) -> ProductAnswered:
+def answered(done: ProductProof, rows: int = ALL, beacon: Beacon | None = None) -> ProductAnswered:
     receipt, opening = done.receipt.encode(), io.BytesIO()
     claim = check_product_receipt(done.request, receipt, NOT_RECEIVED, device="numpy")
-    done.open_rows(product_rows(claim, rows), opening)
-    return ProductAnswered(done.request, receipt, opening, rows)
+    done.open_rows(product_rows(claim, rows, beacon), opening)
+    return ProductAnswered(done.request, receipt, opening, rows, beacon)
+
+
+def attested(done: ProductProof, by: Any = ATTESTOR, **changes: Any) -> Beacon:
+    """A published round, and a statement as if it had been made before it, about a product's receipt."""
+    about = {"receipt_digest": done.receipt.digest, "request_digest": done.request.digest, **changes}
+    return Beacon(statement(by, **about), ROUND.signature)
 
 
 def proved(kind: str, *some: ProductAnswered) -> bytes:
@@ -249,6 +257,54 @@ def test_an_opening_of_other_rows_is_not_what_the_proof_is_about() -> None:
     write_proof(out, data.head, data.receipts, [(opening, opening.seek(0, 2))], b"")
     with pytest.raises(VerificationError, match="step 1: the proof has no evaluation"):
         verified("one", out.getvalue(), done)
+
+
+def test_rows_may_be_drawn_from_a_beacon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Round, "check", lambda self, chain: None)  # the tests of beacons check pairings
+    done = signed("stack")
+    beacon = attested(done)
+    believed: dict[str, Any] = {"rows": 3, "attestors": [ATTESTOR.public, OTHER.public]}
+    data = proved("stack", answered(done, 3, beacon))
+    (found,) = verified("stack", data, done, **believed)
+    assert (found.rows, found.attempts) == (3, 2)
+    later = replace(beacon, round_signature=bytes(48))
+    claim = check_product_receipt(done.request, done.receipt.encode(), NOT_RECEIVED, device="numpy")
+    assert len({product_rows(claim, 3, b).ranges for b in (None, beacon, later)}) == 3
+    with pytest.raises(InputError, match="without an attestor whom you believe"):
+        verified("stack", data, done, rows=3)
+    plain = proved("stack", answered(done, 3))
+    assert verified("stack", plain, done, rows=3)[0].attempts is None
+    with pytest.raises(VerificationError, match="step 6: the rows are drawn by the receipt's hash"):
+        verified("stack", plain, done, **believed)
+    assert verified("stack", proved("stack", answered(done)), done, **believed)[0].complete
+    for beacon in (attested(signed("stack", nonce=1)), attested(done, request_digest=bytes(32))):
+        if beacon.receipt_digest != done.receipt.digest:
+            with pytest.raises(InputError, match="of the receipt that it names"):
+                proved("stack", answered(done, 3, beacon))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(products, "require_beacon_of", lambda *_: None)
+            data = proved("stack", answered(done, 3, beacon))
+        with pytest.raises(VerificationError, match="step 6: the attestor's statement is about another"):
+            verified("stack", data, done, **believed)
+    with pytest.raises(InputError, match="a proof of all has none"):
+        proved("stack", answered(done, ALL, attested(done)))
+
+
+def test_a_beacon_put_in_or_taken_out_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of all numbers are the same, so only the digest of the request says what drew them."""
+    monkeypatch.setattr(Round, "check", lambda self, chain: None)
+    done = signed("short")
+    beacon, attestors = attested(done), [ATTESTOR.public]
+    for drawn, shown in ((None, beacon), (beacon, None)):
+        found = Proof.read(io.BytesIO(proved("short", answered(done, 2, drawn))))
+        (one,) = found.head.requests
+        one = replace(one, beacon=b"" if shown is None else shown.encode())
+        made = found.evaluation.read(found.evaluation_size)
+        openings = [(o, len(o.read(1 << 30))) for o in found.openings]
+        out = io.BytesIO()
+        write_proof(out, replace(found.head, requests=(one,)), found.receipts, openings, made)
+        with pytest.raises(VerificationError, match="step 6: the opening is not the one"):
+            verified("short", out.getvalue(), done, rows=2, attestors=attestors if shown else ())
 
 
 def test_public_factors_survive_their_files(tmp_path: Path) -> None:
