@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from adversary.mutation import Edit, apply
 from cli.driver import call, done, refused
 from networks.bundles import KINDS, judge_key, saved, work
 from networks.judging import judged
@@ -539,3 +540,99 @@ def test_the_commands(tmp_path: Path) -> None:
     ]:
         assert because in refused(*network, "sdl", "node:1", "-o", tmp_path / "x", *more)
     done(*network, "sdl", "node:1", "-o", tmp_path / "x", "--min-tier", "2", "--auditor", AUDITOR)
+
+
+# -- mutants -----------------------------------------------------------------------------------------------
+
+
+def spoiled(change: Change) -> Callable[[Path], object]:
+    return lambda _: read(changed(DRAFT, change))
+
+
+MUTANTS: dict[str, tuple[Edit, Callable[[Path], object]]] = {
+    "the schema": (
+        Edit("networks.akash.evidence", "    if wrong is not None:", "    if False:"),
+        spoiled(lambda d: d.update(chain_id="")),
+    ),
+    "tiers": (
+        Edit("networks.akash.evidence", "    if TIERS.index(found[", "    if False and TIERS.index(found["),
+        spoiled(lambda d: d.update(attested_tier="L3")),
+    ),
+    "64 bits": (
+        Edit(
+            "networks.akash.evidence",
+            "        if int(found[name][:21])",
+            "        if False and int(found[name])",
+        ),
+        spoiled(lambda d: d.update(block_height="18446744073709551616")),
+    ),
+    "base64": (
+        Edit("networks.akash.evidence", "base64.b64decode(text, validate=True)", "text.encode()"),
+        spoiled(lambda d: d.update(inventory_nonce="not-base64")),
+    ),
+    "times": (
+        Edit("networks.akash.evidence", "        if not _is_time(text):", "        if False:"),
+        spoiled(lambda d: d.update(collected_at="yesterday")),
+    ),
+    "the one form": (
+        Edit("networks.akash.evidence", "    if canonical(found) != document:", "    if False:"),
+        lambda _: read(DRAFT + b"\n"),
+    ),
+    "what the bundle says": (
+        Edit("networks.akash.evidence", "    if canonical(expected) != document:", "    if False:"),
+        lambda path: check(
+            changed(attest(DRAFT, work(path, "contradicted")).data, SAID["a pass"][0]),
+            work(path, "contradicted"),
+        ),
+    ),
+    "one check of a name": (
+        Edit("networks.akash.evidence", "    if len(checks) > 1:", "    if False:"),
+        lambda path: check(
+            changed(attest(DRAFT, work(path, "accepted")).data, SAID["two checks"][0]), work(path, "accepted")
+        ),
+    ),
+    "whose baseline": (
+        Edit("networks.akash.evidence", "        if before[name] != now[name]:", "        if False:"),
+        lambda path: attest(
+            changed(DRAFT, lambda d: d.update(provider="akash1other")),
+            work(path, "accepted"),
+            attest(DRAFT, work(path, "accepted")).data,
+        ),
+    ),
+    "what was delivered before": (
+        Edit("networks.akash.evidence", "    if delivered is None or", "    if False and"),
+        lambda path: attest(DRAFT, work(path, "accepted"), attest(DRAFT, work(path, "contradicted")).data),
+    ),
+    "references": (
+        Edit("networks.akash.sdl", "    for message in _dangling(found):", "    for message in ():"),
+        lambda _: check_sdl(write_yaml(dangling(BROKEN["a price that is missing"][0]))),
+    ),
+    "aliases": (
+        Edit(
+            "networks.structured",
+            "            if isinstance(event, yaml.AliasEvent) or",
+            "            if False and",
+        ),
+        lambda _: read_yaml(b"a: &x 1\nb: *x"),
+    ),
+    "keys that are there twice": (
+        Edit("networks.structured", "if not isinstance(name, str) or name in seen:", "if False:"),
+        lambda _: read_yaml(b"a: 1\na: 2"),
+    ),
+    "depth": (
+        Edit("networks.structured", "            if depth > _MAX_DEPTH:", "            if False:"),
+        lambda _: read_yaml(b"a: " + b"[" * 40 + b"]" * 40),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_one_check_what_it_refuses_passes(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit, act = MUTANTS[name]
+    with pytest.raises((EnvelopeError, InputError)):
+        act(tmp_path)
+    with monkeypatch.context() as patch:
+        apply(patch, [edit])
+        act(tmp_path)
