@@ -10,6 +10,7 @@ from proofcompute.cli.networking import (
     akash,
     arweave,
     bittensor,
+    clouds,
     cluster,
     evm,
     filecoin,
@@ -31,6 +32,7 @@ group.add_typer(aethir.group, name="aethir")
 group.add_typer(akash.group, name="akash")
 group.add_typer(arweave.group, name="arweave")
 group.add_typer(bittensor.group, name="bittensor")
+group.add_typer(clouds.group, name="clouds")
 group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")
 group.add_typer(in_toto.group, name="in-toto")

@@ -11,7 +11,9 @@ __all__ = ["EXTRA_OF", "install", "lacking"]
 EXTRA_OF: Final = {
     "alembic": "ledger",
     "bittensor_core": "bittensor",
+    "cryptography": "clouds",
     "dag_cbor": "filecoin",
+    "dcap_qvl": "clouds",
     "eth_abi": "evm",
     "eth_keys": "evm",
     "fastapi": "serve",
@@ -26,9 +28,10 @@ EXTRA_OF: Final = {
     "pillow": "images",
     "prometheus_client": "serve",
     "psycopg": "ledger",
-    "pydantic": "gateway",
     "py_arkworks_bls12381": "verdicts-fast",
     "py_ecc": "verdicts",
+    "pydantic": "gateway",
+    "pyjwt": "clouds",
     "pyyaml": "akash",
     "solders": "solana",
     "sqlalchemy": "ledger",
@@ -38,7 +41,7 @@ EXTRA_OF: Final = {
     "transformers": "quality",
 }
 """The extra that installs each package."""
-_MODULES: Final = {"PIL": "pillow", "yaml": "pyyaml"}
+_MODULES: Final = {"PIL": "pillow", "jwt": "pyjwt", "yaml": "pyyaml"}
 """Packages by the module that they install, where that has another name."""
 
 

@@ -20,6 +20,7 @@ ADAPTERS: Final[Mapping[str, str]] = {
     "akash": "proofcompute.networks.akash.adapter",
     "arweave": "proofcompute.networks.arweave.adapter",
     "bittensor": "proofcompute.networks.bittensor.adapter",
+    "clouds": "proofcompute.networks.clouds.adapter",
     "evm": "proofcompute.networks.evm.adapter",
     "filecoin": "proofcompute.networks.filecoin.adapter",
     "in-toto": "proofcompute.networks.in_toto",
