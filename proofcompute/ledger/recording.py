@@ -6,21 +6,38 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, Select, insert, select
 
-from proofcompute.errors import EquivocationError, InputError, LimitError, MismatchError
+from proofcompute.bls.signatures import signed_by_all
+from proofcompute.encoding import wire
+from proofcompute.errors import (
+    EquivocationError,
+    InputError,
+    LimitError,
+    MismatchError,
+    VerdictError,
+    VerdictFault,
+)
 from proofcompute.ledger import tables
+from proofcompute.ledger.counting import count_in
 from proofcompute.ledger.database import Database
 from proofcompute.ledger.fleet import MOST
 from proofcompute.ledger.inserting import insert_new
 from proofcompute.ledger.log import append, locked_size
 from proofcompute.ledger.messages import AuditVerdict
-from proofcompute.ledger.records import Level, Recorded, VerdictRecord
-from proofcompute.ledger.trust import Counts, TrustPolicy, trust_of
+from proofcompute.ledger.records import Recorded, VerdictRecord
+from proofcompute.ledger.trust import TrustPolicy
 from proofcompute.limits import MIB
-from proofcompute.verdicts import Expected, QuorumPolicy, QuorumVerdict, verify_verdict
+from proofcompute.verdicts import (
+    Expected,
+    QuorumPolicy,
+    QuorumVerdict,
+    SignedVerdict,
+    VerdictStatement,
+    verify_verdict,
+)
 
-__all__ = ["MAX_KEPT_EVIDENCE", "Verdicts", "count", "insert_quorum", "record_in"]
+__all__ = ["MAX_KEPT_EVIDENCE", "Verdicts", "insert_quorum", "record_in"]
 
 MAX_KEPT_EVIDENCE: Final = 256 * MIB
 """Bytes of a bundle that the ledger keeps; a larger one is kept as a file, and its digest in the verdict."""
@@ -128,6 +145,46 @@ class Verdicts:
                 (row.leaf, QuorumVerdict.decode(bytes(row.data))) for row in connection.execute(wanted).all()
             ]
 
+    def propose(self, statement: VerdictStatement) -> VerdictStatement:
+        """Propose what a quorum signs, and return what was proposed first about the same by the same policy.
+
+        Raises InputError for an unknown receipt.
+        """
+        rows = tables.statements
+        row = {
+            "digest": statement.digest,
+            "receipt": statement.receipt_digest,
+            "policy": statement.policy,
+            "subject": statement.subject,
+            "data": wire.encode(statement.value()),
+        }
+        with self._database.writing() as connection:
+            _require_receipt(connection, statement.receipt_digest)
+            insert_new(connection, rows, [row])
+            first = select(rows.c.data).where(
+                rows.c.policy == statement.policy, rows.c.subject == statement.subject
+            )
+            return VerdictStatement.decode(bytes(connection.execute(first).scalar_one()))
+
+    def add_signature(self, policy: QuorumPolicy, signed: SignedVerdict) -> list[SignedVerdict]:
+        """Keep what a member signed of a statement that was proposed, and return all signatures of it.
+
+        Raises VerdictError if it is no member's, or does not hold, and InputError if nobody proposed it.
+        """
+        policy.place_of(signed.key)
+        if not signed_by_all([signed.key], signed.statement.digest, signed.signature):
+            raise VerdictError(VerdictFault.SIGNATURE, f"the signature of {signed.key.hex()} does not hold")
+        rows, digest = tables.signatures, signed.statement.digest
+        with self._database.writing() as connection:
+            known = select(tables.statements.c.digest).where(tables.statements.c.digest == digest)
+            if connection.execute(known).scalar() is None:
+                raise InputError(f"nobody proposed the statement {digest.hex()}")
+            insert_new(connection, rows, [{"statement": digest, "key": signed.key, "data": signed.encode()}])
+            found = connection.execute(
+                select(rows.c.data).where(rows.c.statement == digest).order_by(rows.c.key)
+            ).scalars()
+            return [SignedVerdict.decode(bytes(data)) for data in found]
+
     # -- evidence --------------------------------------------------------------------------------------------
     def keep_evidence(self, receipt: bytes, bundle: bytes) -> bytes:
         """Keep a bundle of evidence about a receipt, and return its SHA-256 digest.
@@ -178,7 +235,7 @@ def record_in(
             receipt = _receipt_of(connection, verdict)
             leaf = append(connection, size, verdict.encode())
             _insert(connection, leaf, verdict)
-            _count_in(connection, leaf, verdict, receipt, policy)
+            count_in(connection, leaf, verdict, receipt, policy)
             size += 1
             made.append(Recorded(leaf, new=True))
         else:
@@ -285,81 +342,8 @@ def _receipt_of(connection: Connection, verdict: AuditVerdict) -> Mapping[str, A
     return dict(found._mapping)
 
 
-# -- what verdicts count -------------------------------------------------------------------------------------
-def count(
-    counts: Counts, before: tuple[float, float] | None, verdict: AuditVerdict, policy: TrustPolicy
-) -> tuple[Counts, tuple[float, float]]:
-    """Return a node's counts after a verdict, and what the answer counts for in them from then on.
-
-    An answer counts once: two audits that find nothing add up to the chance that either would have, and an
-    answer that anybody finds wrong is wrong.
-
-    Args:
-        counts: the counts before.
-        before: chance of detection and weight of failure of the answer so far; None: it was not audited.
-        verdict: what was found.
-        policy: how failures count.
-    """
-    chance, failed = before or (0.0, 0.0)
-    weight = policy.weights.get(verdict.outcome.kind, 0.0)
-    both = 1 - (1 - chance) * (1 - verdict.chance)
-    now = (both, max(failed, weight))
-    return (
-        Counts(
-            counts.audits - _audits(before) + _audits(now),
-            counts.detection - _found(before) + _found(now),
-            counts.failed - failed + now[1],
-        ),
-        now,
-    )
-
-
-def _audits(answer: tuple[float, float] | None) -> float:
-    return 0.0 if answer is None else max(1.0, answer[1])
-
-
-def _found(answer: tuple[float, float] | None) -> float:
-    return 0.0 if answer is None else answer[0] * _audits(answer)
-
-
 def _hold_nodes(connection: Connection, keys: set[bytes]) -> None:
     """Hold the rows of nodes, in the order in which all writers hold them."""
     nodes = tables.nodes
     wanted = select(nodes.c.key).where(nodes.c.key.in_(keys)).order_by(nodes.c.key)
     connection.execute(wanted.with_for_update(key_share=True)).all()
-
-
-def _count_in(
-    connection: Connection, leaf: int, verdict: AuditVerdict, receipt: Mapping[str, Any], policy: TrustPolicy
-) -> None:
-    nodes, receipts = tables.nodes, tables.receipts
-    of_node = nodes.c.key == verdict.node
-    row = connection.execute(select(nodes).where(of_node)).one()
-    before = None if receipt["detection"] is None else (receipt["detection"], receipt["failed"])
-    counts, now = count(Counts(row.audits, row.detection, row.failed), before, verdict, policy)
-    trust = trust_of(counts, policy.confidence)
-    values: dict[str, Any] = {
-        "audits": counts.audits,
-        "detection": counts.detection,
-        "failed": counts.failed,
-        "trust": trust.estimate,
-        "low": trust.low,
-        "high": trust.high,
-    }
-    if verdict.outcome.kind in policy.quarantined and row.state == "active":
-        values |= {"state": "quarantined", "reason": f"leaf {leaf}: {verdict.outcome}"}
-    connection.execute(update(nodes).where(of_node).values(**values))
-    connection.execute(
-        update(receipts)
-        .where(receipts.c.digest == verdict.receipt_digest)
-        .values(detection=now[0], failed=now[1], level=_level(receipt["level"], verdict))
-    )
-
-
-def _level(level: Level, verdict: AuditVerdict) -> Level:
-    """Return how well an answer is assured after a verdict."""
-    if level == "contradicted" or verdict.outcome.kind == "contradicted":
-        return "contradicted"
-    if verdict.outcome.kind != "accepted" or level == "audited":
-        return level
-    return "audited" if verdict.complete else "sampled"

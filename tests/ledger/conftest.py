@@ -23,4 +23,4 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return str(tmp_path / "ledger.db")
     server: Server = request.getfixturevalue("postgres")
-    return server.new_database()
+    return server.new_schema()
