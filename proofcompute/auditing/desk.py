@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from proofcompute.arithmetic.kernels import Kernels
@@ -106,7 +107,8 @@ class Desk:
         Raises StorageError if the database stays away.
         """
         for node in self._nodes:
-            patiently(lambda n=node: self._ledger.fleet.add_node(NewNode(n.key, n.url, n.name)))
+            new = NewNode(node.key, node.url, node.name)
+            patiently(partial(self._ledger.fleet.add_node, new))
         while not self._stop.is_set():
             left = self._left()
             if left is None:

@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, str] = {
     "verify-evidence": "evidence_command.verify_evidence",
     "verdict": "verdict_commands.group",
     "ledger": "ledger_commands.group",
+    "auditor": "auditor_command.auditor",
     "job": "job_commands.group",
     "network": "network_commands.group",
     "devices": "device_commands.devices",

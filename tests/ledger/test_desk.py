@@ -15,6 +15,7 @@ import pytest
 from client.campaigns import key
 from client.standin import BASE, KERNELS, MESSAGES, NAME, NODE, OTHER, Service, model
 from ledger.world import digest
+from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.auditing import Committee, Desk, FleetModel, FleetNode, Plan, Worker
 from proofcompute.auditing.scheduling import schedule
 from proofcompute.auditing.turning import receipt_of
@@ -41,6 +42,7 @@ def cheating() -> Service:
     honest = model()
     name = honest.program.weights[0].name
     tensor = honest.weights[name]
+    assert isinstance(tensor, Matrix)
     other = replace(honest, weights={**honest.weights, name: replace(tensor, q=tensor.q // 2)})
     service.node = Node(other, NODE, device=KERNELS, terms=service.terms)
     return service
@@ -210,7 +212,7 @@ def test_a_job_that_nobody_can_do_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_budget_ends_a_run_and_leaves_the_job_to_others(tmp_path: Path) -> None:
-    plan = Plan(every=60, count=3, cells=1, max_tokens=4, budget=Budget(tokens=400))
+    plan = Plan(every=60, count=40, cells=1, max_tokens=4, budget=Budget(tokens=400))
     with Ledger.make(tmp_path / "ledger.db") as ledger:
         made = desk(ledger, Service(), plan)
         scheduled(ledger, made, plan)
@@ -234,10 +236,7 @@ def committee(*secrets_: VerdictKey, threshold: int) -> QuorumPolicy:
 
 
 def test_a_committee_signs_together(where: str) -> None:
-    keys = [
-        VerdictKey.from_seed(digest(n)) if hasattr(VerdictKey, "from_seed") else VerdictKey.new()
-        for n in range(3)
-    ]
+    keys = [VerdictKey.new() for n in range(3)]
     policy = committee(*keys, threshold=2)
     plan = Plan(every=60, cells="all", max_tokens=4)
     with Ledger.make(where) as ledger:
