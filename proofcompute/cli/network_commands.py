@@ -14,6 +14,7 @@ from proofcompute.cli.networking import (
     cluster,
     evm,
     filecoin,
+    helium,
     in_toto,
     ionet,
     render,
@@ -35,6 +36,7 @@ group.add_typer(bittensor.group, name="bittensor")
 group.add_typer(clouds.group, name="clouds")
 group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")
+group.add_typer(helium.group, name="helium")
 group.add_typer(in_toto.group, name="in-toto")
 group.add_typer(ionet.group, name="ionet")
 group.add_typer(render.group, name="render")

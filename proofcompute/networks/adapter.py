@@ -23,6 +23,7 @@ ADAPTERS: Final[Mapping[str, str]] = {
     "clouds": "proofcompute.networks.clouds.adapter",
     "evm": "proofcompute.networks.evm.adapter",
     "filecoin": "proofcompute.networks.filecoin.adapter",
+    "helium": "proofcompute.networks.helium",
     "in-toto": "proofcompute.networks.in_toto",
     "ionet": "proofcompute.networks.ionet.adapter",
     "render": "proofcompute.networks.render",
