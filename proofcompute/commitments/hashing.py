@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -309,11 +309,18 @@ class State(Protocol):
         ...
 
 
-def message_state(suite: Literal["sha256", "blake3"], kind: str) -> State:
-    """Return :func:`message_digest` of an empty message, to which the message is then appended in pieces."""
+def message_state(suite: str, kind: str) -> State:
+    """Return :func:`message_digest` of an empty message, to which the message is then appended in pieces.
+
+    Raises UnsupportedError for an unknown suite.
+    """
     begin = _MESSAGE + tag(suite, kind, "")
     if suite == "sha256":
         return hashlib.sha256(begin)
+    if suite == "keccak256":
+        from Crypto.Hash import keccak
+
+        return keccak.new(data=begin, digest_bits=256)
     from blake3 import blake3
 
     return blake3(begin)

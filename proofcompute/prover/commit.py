@@ -104,4 +104,4 @@ def sign_claim(
         pipeline=pipeline,
         stage=stage,
     )
-    return receipt.signed(identity.sign(receipt.signed_digest))
+    return receipt.signed_by(identity.sign)
