@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from adversary.mutation import Edit, apply
 from cli.driver import call, done
 from networks.bundles import saved, work
 from networks.judging import judged
 from proofcompute.errors import EnvelopeError, InputError
 from proofcompute.networks.aethir import majority, read_report, report
-from proofcompute.networks.evm.typed import EvmKey
+from proofcompute.networks.evm.typed import EvmKey, keccak
 from proofcompute.networks.work import Work
 
 pytest.importorskip("eth_keys")
@@ -145,3 +146,59 @@ def test_checkers_report_and_somebody_counts_by_commands(tmp_path: Path) -> None
     found = done("network", "aethir", "majority", *reports, *roster)
     assert (found["outcome"], len(found["checkers"])) == ("contradicted", 2)
     assert call("network", "aethir", "majority", reports[0], *roster).status == 1
+
+
+# -- mutants -------------------------------------------------------------------------------------------------
+
+
+def edit(old: str, new: str = "    if False:") -> Edit:
+    return Edit("networks.aethir", old, new)
+
+
+def read_changed(name: str) -> Callable[[Work, Work], object]:
+    change = {**CHANGED, **MALFORMED}[name]
+    return lambda a, c: read_report(json.dumps(change(json.loads(report(a, KEYS[0]).data))).encode())
+
+
+MUTANTS: dict[str, tuple[Edit, Callable[[Work, Work], object]]] = {
+    "addresses": (edit('    if top["address"] != mixed(checker):'), read_changed("another address")),
+    "signatures": (edit('    if top["address"] != mixed(checker):'), read_changed("another outcome")),
+    "the one form": (edit("    if _text(found) != text:"), lambda a, c: read_report(reformed(a))),
+    "the roster": (
+        edit("    if strangers := {each.checker for each in found} - known:"),
+        lambda a, c: majority(votes(a, 0, 1, 2, 5), ROSTER),
+    ),
+    "one receipt": (
+        edit("    if len({each.about for each in found}) != 1:"),
+        lambda a, c: majority([*votes(a, 0, 1, 2), *votes(replace(a, receipt_digest=bytes(32)), 3)], ROSTER),
+    ),
+    "more than half": (edit("    if count < needed:"), lambda a, c: majority(votes(a, 0, 1), ROSTER)),
+    "double votes": (
+        edit(
+            "Counter(next(iter(what)) for checker, what in said.items() if checker not in equivocal)",
+            "Counter(each for what in said.values() for each in what)",
+        ),
+        lambda a, c: majority([*votes(a, 0, 1, 2), *votes(c, 2)], ROSTER),
+    ),
+}
+
+
+def reformed(known: Work) -> bytes:
+    """A report whose text is signed, and has another form."""
+    document = json.loads(report(known, KEYS[0]).data)
+    text = document["msg"].replace(":", ": ")
+    data = text.encode()
+    digest = keccak(b"\x19Ethereum Signed Message:\n", str(len(data)).encode(), data)
+    return json.dumps({**document, "msg": text, "sig": "0x" + KEYS[0].sign(digest).hex()}).encode()
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_one_check_what_it_refuses_passes(
+    accepted: Work, contradicted: Work, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, act = MUTANTS[name]
+    with pytest.raises(EnvelopeError):
+        act(accepted, contradicted)
+    with monkeypatch.context() as patch:
+        apply(patch, [change])
+        act(accepted, contradicted)

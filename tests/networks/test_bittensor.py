@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adversary.mutation import Edit, apply
 from cli.driver import done, refused
 from proofcompute.errors import InputError, UnsupportedError
 from proofcompute.networks.bittensor import auth
@@ -396,3 +397,52 @@ def test_signing_and_weights_by_commands(tmp_path: Path) -> None:
         refused(*words, "weights", scores)
     scores.write_text('{"miners": [{"uid": 3, "low": 0.9, "high": 1}, {"uid": 3, "low": 0.9, "high": 1}]}')
     assert "twice" in refused(*words, "weights", scores)
+
+
+# -- mutants -------------------------------------------------------------------------------------------------
+
+
+def asked_twice() -> None:
+    nonces = Nonces()
+    for _ in range(2):
+        authenticate(**good(), nonces=nonces, now=NOW)
+
+
+def spoiled(name: str) -> Callable[[], object]:
+    return lambda: authenticate(**{**CHANGED, **NARROWER}[name][1], nonces=Nonces(), now=NOW)
+
+
+def edit(old: str, new: str = "    if False:") -> Edit:
+    return Edit("networks.bittensor.auth", old, new)
+
+
+MUTANTS: dict[str, tuple[Edit, Callable[[], object]]] = {
+    "versions": (edit('    if said.get("version") != VERSION:'), spoiled("another version")),
+    "numbers": (
+        edit("    if not text.isascii() or not text.isdigit() or len(text) > 20:"),
+        spoiled("a nonce with a sign"),
+    ),
+    "receivers": (edit('    if said.get("receiver") != me:'), spoiled("a receiver that was changed")),
+    "times": (
+        edit("    if stamp - nonce > MAX_AGE * 1e9 or nonce - stamp > SKEW * 1e9:"),
+        spoiled("too old"),
+    ),
+    "signatures": (edit("    if not holds:"), spoiled("another body")),
+    "replays": (edit('    if not nonces.use(said["hotkey"], nonce):'), asked_twice),
+    "the form of signatures": (
+        edit(
+            '    if len(found) != _SIGNATURE or not text.startswith("0x") or len(text) != 2 + 2 * _SIGNATURE:'
+        ),
+        spoiled("a signature without 0x"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_one_check_what_it_refuses_passes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, act = MUTANTS[name]
+    with pytest.raises(Refused):
+        act()
+    with monkeypatch.context() as patch:
+        apply(patch, [change])
+        act()

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adversary.mutation import Edit, apply
 from cli.driver import call, done, refused
 from networks.bundles import saved
 from proofcompute.errors import EnvelopeError, InputError, UnsupportedError
@@ -565,3 +566,108 @@ def test_receipts_by_commands(tmp_path: Path, root: bytes) -> None:
         ).status
         == 1
     )
+
+
+# -- mutants -------------------------------------------------------------------------------------------------
+
+
+def nitro_edit(condition: str) -> Edit:
+    """Without one demand of documents."""
+    return Edit("networks.clouds.nitro", f"_require({condition},", "_require(True,")
+
+
+def token_edit(old: str, new: str = "    if False:") -> Edit:
+    return Edit("networks.clouds.tokens", old, new)
+
+
+def document(name: str) -> Callable[[bytes], object]:
+    return lambda root: nitro(BAD[name][1]().data, root)
+
+
+def of_google(name: str) -> Callable[[bytes], object]:
+    return lambda _: google(BAD_GOOGLE[name]())
+
+
+def of_azure(name: str) -> Callable[[bytes], object]:
+    return lambda _: azure(token(BAD_AZURE[name]))
+
+
+MUTANTS: dict[str, tuple[Edit, Callable[[bytes], object]]] = {
+    "the root": (
+        nitro_edit("chain[0] == trusted.public_bytes(serialization.Encoding.DER)"),
+        document("another root"),
+    ),
+    "validity": (nitro_edit("valid"), document("a certificate that ended")),
+    "authorities": (
+        nitro_edit("constraints.ca and usage.key_cert_sign"),
+        document("an authority that may not sign"),
+    ),
+    "depths": (nitro_edit("depth is None or depth >= below"), document("a chain that is too long")),
+    "issuers": (
+        Edit(
+            "networks.clouds.nitro", "            each.verify_directly_issued_by(issuer)", "            pass"
+        ),
+        document("an issuer's name only"),
+    ),
+    "the last certificate": (
+        nitro_edit("not constraints.ca and usage.digital_signature"),
+        document("an enclave that is an authority"),
+    ),
+    "signatures of documents": (
+        Edit(
+            "networks.clouds.nitro",
+            "    except exceptions.InvalidSignature:\n        raise",
+            "    except exceptions.InvalidSignature:\n        return  #",
+        ),
+        document("another signer"),
+    ),
+    "the future": (nitro_edit('fields["timestamp"] <= now * 1000 + _SKEW'), document("of the future")),
+    "debug mode": (
+        nitro_edit('any(registers.get(0, b""))'),
+        lambda root: nitro(Document(fields={"pcrs": {0: bytes(48)}}).data, root, pcrs={0: bytes(48)}),
+    ),
+    "registers": (nitro_edit("registers.get(number) == expected"), document("another image")),
+    "receipts in documents": (
+        nitro_edit('fields.get("user_data") == bound_bytes(receipt)'),
+        document("no receipt"),
+    ),
+    "receipts in tokens of Google": (
+        token_edit("    if bound_text(receipt) not in (nonces if isinstance(nonces, list) else [nonces]):"),
+        of_google("another nonce"),
+    ),
+    "images": (token_edit("    if found != image:"), of_google("another container")),
+    "the end": (
+        token_edit("    if max(times[:2]) > now + _SKEW or times[2] <= now - _SKEW:"),
+        of_google("too late"),
+    ),
+    "algorithms": (
+        token_edit('algorithms=["RS256"],', 'algorithms=["RS256", "RS512"],'),
+        of_google("another algorithm"),
+    ),
+    "demands of Azure": (token_edit("    if not holds:"), of_azure("an enclave to debug")),
+    "receipts in reports": (
+        Edit("networks.clouds.binding", '    if found != bound.ljust(REPORT_DATA, b"\\0"):', "    if False:"),
+        lambda _: azure(token({**SGX, "x-ms-sgx-report-data": 128 * "7"})),
+    ),
+    "states of machines": (
+        Edit(
+            "networks.clouds.quotes",
+            "    if verified.status != UP_TO_DATE and verified.status not in allowed:",
+            "    if False:",
+        ),
+        lambda _: checked_quote(*real("sgx"), THEN),
+    ),
+}
+
+
+@pytest.mark.usefixtures("chained")
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_one_check_what_it_refuses_passes(
+    root: bytes, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, act = MUTANTS[name]
+    with pytest.raises(EnvelopeError):
+        act(root)
+    with monkeypatch.context() as patch:
+        apply(patch, [change])
+        act(root)

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from adversary.mutation import Edit, apply
 from cli.driver import call, done, refused
 from networks.bundles import saved
 from networks.chain import Chain, RevertedError, running
@@ -23,6 +24,7 @@ from proofcompute.errors import EnvelopeError, InputError
 from proofcompute.networks.evm import anchoring
 from proofcompute.networks.evm.contract import contract
 from proofcompute.networks.evm.escrow import LONGEST, Terms, deployment, simple_call, verdict_call
+from proofcompute.networks.evm.signed import read_signed
 from proofcompute.networks.trees import check_inclusion, inclusion, leaf_hash
 from proofcompute.networks.work import Work
 from proofcompute.protocol.bundle import open_bundle
@@ -248,3 +250,80 @@ def test_the_guide_states_the_gas(committee: Committee) -> None:
     stated = {name: int(gas.replace(",", "")) for name, gas in rows}
     assert {name: chain.gas[name] for name in stated} == pytest.approx(stated, rel=0.01)
     assert len(stated) == 9
+
+
+# -- mutants -------------------------------------------------------------------------------------------------
+
+
+def escrow_edit(old: str, new: str = "    if False:", module: str = "networks.evm.escrow") -> Edit:
+    return Edit(module, old, new)
+
+
+def brought(
+    found: Committee, *, outcome: int = 1, own: bool = True, signers: tuple[int, int] = (0, 1)
+) -> object:
+    terms = found.terms()
+    other = terms if own else replace(terms, request=bytes(32))
+    documents = [
+        *found.documents(terms, RECEIPT, 1, signers[:1]),
+        *found.documents(other, RECEIPT, outcome, signers[1:]),
+    ]
+    return verdict_call(terms, documents, found.domain)
+
+
+MUTANTS: dict[str, tuple[Edit, Callable[[Committee], object]]] = {
+    "one signer twice": (
+        escrow_edit("    if len({each.signer for each in found}) != len(found):"),
+        lambda found: brought(found, signers=(0, 0)),
+    ),
+    "one word": (
+        escrow_edit("            if each.verdict[name] != value:", "            if False:"),
+        lambda found: brought(found, outcome=2),
+    ),
+    "this job": (
+        escrow_edit("            if each.verdict[name] != value:", "            if False:"),
+        lambda found: brought(found, own=False),
+    ),
+    "the form of terms": (
+        escrow_edit("        if found.document().data != Document(", "        if False and Document("),
+        lambda found: Terms.decode(found.terms().document().data.replace(b'"price": "', b'"price": "0')),
+    ),
+    "a quorum of more than half": (
+        escrow_edit("    if not len(members) < 2 * threshold <= 2 * len(members):"),
+        lambda found: deployment(MEMBERS, 1, 5),
+    ),
+    "a deadline": (
+        escrow_edit("        if not 0 < self.take_by < self.deadline < 1 << 63:", "        if False:"),
+        lambda found: replace(found.terms(), deadline=1),
+    ),
+    "who signed": (
+        escrow_edit('    if top["signer"] != mixed(signer):', module="networks.evm.signed"),
+        lambda found: read_signed(
+            found.documents(found.terms(), RECEIPT, 1, [0])[0].replace(
+                b'"signer": "' + MEMBERS[0].encode(), b'"signer": "' + MEMBERS[1].encode()
+            ),
+            found.domain,
+        ),
+    ),
+    "for this contract": (
+        escrow_edit("        if not _same(top[name], value):", "        if False:", "networks.evm.signed"),
+        lambda found: read_signed(
+            found.documents(found.terms(), RECEIPT, 1, [0])[0].replace(
+                b'"primaryType": "Verdict"', b'"primaryType": "Mail"'
+            ),
+            found.domain,
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_one_check_what_it_refuses_passes(
+    committee: Committee, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, act = MUTANTS[name]
+    with pytest.raises((EnvelopeError, InputError)):
+        act(committee)
+    with monkeypatch.context() as patch:
+        apply(patch, [change])
+        act(committee)

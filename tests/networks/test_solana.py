@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from adversary.mutation import Edit, apply
 from cli.driver import call, done, refused
 from networks.bundles import KINDS, saved, work
 from proofcompute.errors import EnvelopeError, FormatError, InputError, UnsupportedError
@@ -26,6 +27,7 @@ from proofcompute.networks.solana import (
     rows,
     unsigned_message,
 )
+from proofcompute.networks.trees import check_inclusion
 from proofcompute.networks.work import Work
 from proofcompute.protocol.bundle import open_bundle
 from proofcompute.protocol.messages import Receipt
@@ -230,3 +232,65 @@ def test_rows_and_receipts_by_commands(tmp_path: Path) -> None:
     done("network", "solana", "prove", file, "--index", 1, "-o", tmp_path / "proof")
     found = done("network", "solana", "verify", tmp_path / "proof", "--memo", text)
     assert found["row"]["outcome"] == "contradicted"
+
+
+# -- mutants -------------------------------------------------------------------------------------------------
+
+
+def edit(old: str, new: str = "    if False:", module: str = "networks.solana") -> Edit:
+    return Edit(module, old, new)
+
+
+def changed_line(name: str) -> Callable[[bytes], object]:
+    def act(data: bytes) -> object:
+        first, rest = data.split(b"\n", 1)
+        return check_rows(LINE_CHANGES[name](first) + b"\n" + rest)
+
+    return act
+
+
+def changed_proof(**changes: Any) -> Callable[[bytes], object]:
+    def act(data: bytes) -> object:
+        value = {**json.loads(proof(data, 1).data), **changes}
+        return check_proof(json.dumps(value).encode(), memo(data).data.decode())
+
+    return act
+
+
+MUTANTS: dict[str, tuple[Edit, Callable[[bytes], object]]] = {
+    "the one form": (
+        edit('json.dumps(value, separators=(",", ":")).encode() != line:', "False:"),
+        changed_line("spaces"),
+    ),
+    "outcomes": (edit('    if value["outcome"] not in OUTCOMES:'), changed_line("another outcome")),
+    "digests": (
+        edit("        if not _is_digest(value[name]):", "        if False:"),
+        changed_line("capitals"),
+    ),
+    "one row of a bundle": (
+        edit("        if evidence in seen:", "        if False:"),
+        lambda data: check_rows(data + data.split(b"\n")[0] + b"\n"),
+    ),
+    "memos": (
+        edit("    if memo(data).data != text.encode():"),
+        lambda data: check_memo(data, memo(data.split(b"\n")[0] + b"\n").data.decode()),
+    ),
+    "roots": (edit("    if found != root:", module="networks.trees"), changed_proof(index=0)),
+    "heights": (
+        edit("    if last:", module="networks.trees"),
+        lambda _: check_inclusion(bytes(32), 2, 0, bytes(32), []),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_one_check_what_it_refuses_passes(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, act = MUTANTS[name]
+    data = rows(many(tmp_path, 3)).data
+    with pytest.raises(EnvelopeError):
+        act(data)
+    with monkeypatch.context() as patch:
+        apply(patch, [change])
+        act(data)
