@@ -131,7 +131,7 @@ WRONG_DRAWS = {
     "always the first run": Edit(CELLS, "count, _below(xof, count)", "count, 0"),
     "always the first segments": Edit(CELLS, SEGMENTS, "range(2) if"),
     "one segment fewer": Edit(CELLS, SEGMENTS, "[0] if"),
-    "runs of two rows": Edit(CELLS, "run_count(lengths[segment], sample.rows)", "lengths[segment] // 2"),
+    "runs of two rows": Edit(CELLS, "run_count(lengths[number], sample.rows)", "lengths[number] // 2"),
 }
 
 
