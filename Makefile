@@ -36,7 +36,7 @@ COVERING := tests/adversary tests/binding tests/cli tests/client tests/commit te
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo serve-demo test torch-test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release contracts lock clean
+.PHONY: help demo serve-demo fleet-demo test torch-test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release contracts lock clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ demo: $(VENV)/installed $(VENV)/model ## prove and check a small chat model's an
 serve-demo: $(VENV)/serving $(VENV)/model ## serve a small chat model, ask and audit the node, catch one that cheats
 	$(BIN)/proofcompute warm-up
 	$(BIN)/python examples/serve_demo.py
+
+fleet-demo: $(VENV)/serving ## a gateway before four nodes, three of which cheat, until these are quarantined
+	$(BIN)/python examples/fleet_demo.py
 
 test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges $(VENV)/vyper/installed lint ## lint, then run all tests with empty compile caches
 	rm -rf $(FRESH)
@@ -131,7 +134,7 @@ $(VENV)/installed: $(VENV)/python pyproject.toml
 # The lock's versions of what a node over HTTP and its clients need.
 $(VENV)/serving: $(VENV)/python pyproject.toml $(LOCK)
 	sed -n '/^[a-z]/s/ *\\$$//p' $(LOCK) > $(VENV)/versions
-	$(PIP) install --constraint $(VENV)/versions --editable '.[client,jit,serve]'
+	$(PIP) install --constraint $(VENV)/versions --editable '.[client,gateway,jit,serve]'
 	@touch $(VENV)/installed $@
 
 # All packages as they are locked; then this project, for which nothing else is fetched.

@@ -7,14 +7,11 @@ answer; its assurance rises, or it is contradicted and the node is asked no more
 
 from __future__ import annotations
 
-import os
 import secrets
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -23,7 +20,7 @@ from typing import Final
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
-from proofcompute.client.entries import FAILED
+from proofcompute.client.entries import FAILED, State
 from proofcompute.client.verdicts import audited_state
 from proofcompute.errors import ProofcomputeError
 from proofcompute.gateway.federation import Audits, ModelEntry
@@ -39,8 +36,6 @@ _log = service_log(__name__)
 
 MOST: Final = 64
 """Answers of one node that wait for their audits, before it is asked no more until some are done."""
-_NICE: Final = 10
-"""How much an audit's thread yields to those that pass answers on, where the system lets threads differ."""
 _RANDOM: Final = secrets.SystemRandom()
 
 
@@ -91,7 +86,7 @@ class Auditing:
         held: dict[str, Held],
         kernels: Kernels,
         patience: float,
-        ended: Callable[[Job, Audit, Audited], None],
+        ended: Callable[[Job, Audit, Audited, State], None],
         left_out: Callable[[str], None],
     ) -> None:
         self._held, self._kernels, self._patience = held, kernels, patience
@@ -134,7 +129,7 @@ class Auditing:
     def _of(self, node: str) -> ThreadPoolExecutor:
         with self._lock:
             if node not in self._threads:
-                self._threads[node] = ThreadPoolExecutor(1, f"audits-{node[:20]}", _yield)
+                self._threads[node] = ThreadPoolExecutor(1, f"audits-{node[:20]}")
             return self._threads[node]
 
     def _guarded(self, function: Callable[[], None]) -> None:
@@ -171,7 +166,7 @@ class Auditing:
             if state != "verified" and state not in FAILED:
                 self._left_out(state)
                 return
-            self._ended(job, _audit_of(audited, held.plan.by, time.monotonic() - start), audited)
+            self._ended(job, _audit_of(audited, held.plan.by, time.monotonic() - start), audited, state)
         except ProofcomputeError as e:  # the gateway's own fault, such as a key that is used up
             _log.error("an answer could not be audited", extra={"error": str(e)})
             self._left_out("fault")
@@ -194,9 +189,3 @@ def _audit_of(audited: Audited, by: str, seconds: float) -> Audit:
             detects_one=1.0 if whole else found.detects_one,
         )
     return Audit("contradicted", by, time.time(), seconds, cells, failed=found.cell, error=str(found))
-
-
-def _yield() -> None:
-    """Let the threads that pass answers on go first."""
-    with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -19,21 +19,21 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.client.challenger import Audited
 from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction, evidence_of
+from proofcompute.client.entries import State
 from proofcompute.client.pins import Pins
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.files import read_limited
-from proofcompute.errors import InputError
+from proofcompute.errors import InputError, ProofcomputeError
 from proofcompute.gateway.auditing import Auditing, Held, Job
 from proofcompute.gateway.federation import ModelEntry, ModelsFile, NodesFile
 from proofcompute.gateway.fleet import Fleet, Member
-from proofcompute.gateway.journal import Books, Journal, Quarantine
-from proofcompute.gateway.records import Audit, Choice, Record, Records
+from proofcompute.gateway.journal import Books, Journal, Known, Quarantine
+from proofcompute.gateway.records import Audit, Record, Records
 from proofcompute.gateway.settings import Patience
 from proofcompute.gateway.watching import Broadcast
 from proofcompute.limits import KIB, MAX_CARD
 from proofcompute.logs import service_log
 from proofcompute.models.card import ModelCard
-from proofcompute.protocol.bundle import Bundle
 from proofcompute.serving.clients import ApiKeys, addresses_of
 from proofcompute.serving.metrics import Responses
 from proofcompute.serving.refusals import Refusal
@@ -48,6 +48,8 @@ _R = TypeVar("_R")
 
 _SMALL: Final = 64 * KIB
 """Bytes of a body that the event loop reads itself; larger ones have a thread."""
+_FOLLOW: Final = 2.0
+"""Seconds between two looks at what other gateways and auditors found."""
 _AGAIN: Final = 10.0
 """Seconds after which a client may ask again while the gateway stops."""
 
@@ -125,10 +127,6 @@ class Gateway:
             Member(entry, self.pins, self.patience, None if inner is None else inner(entry.url))
             for entry in nodes.nodes
         )
-        for key, found in self.books.quarantined().items():
-            if (member := self.fleet.of_key(key)) is not None:
-                member.quarantined, member.evidence = found.why, found.evidence
-                member.trust.contradicts()
         held = {name: made for name, e in self.models.items() if (made := Held.of(e)) is not None}
         for name, one in held.items():
             if one.holds.card.model_id != self._ids[name]:
@@ -140,12 +138,15 @@ class Gateway:
             member.behind = partial(self.auditing.full, member.name)
         self.watchers = Broadcast()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._learn(self.books.known([m.entry.public for m in self.fleet.members.values()]))
         self._reading = ThreadPoolExecutor(1, "gateway-read")
 
     # -- life ------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Begin; the loop that runs is the one that nodes and answers belong to."""
         self._loop = asyncio.get_running_loop()
+        self._following = self._loop.create_task(self._follow())
 
     async def drain(self) -> bool:
         """Refuse new requests, wait until the others are answered, and return whether they were in time."""
@@ -162,6 +163,8 @@ class Gateway:
             return
         self.draining, self._loop = True, None
         self.watchers.end()
+        if self._following is not None:
+            self._following.cancel()
         await self.fleet.close()
         await asyncio.to_thread(self.auditing.close)
         self._reading.shutdown(wait=False, cancel_futures=True)
@@ -205,10 +208,38 @@ class Gateway:
         if (loop := self._loop) is not None:
             loop.call_soon_threadsafe(function)
 
+    # -- what others found
+    ------------------------------------------------------------------------------------- async def
+    _follow(self) -> None:
+        """Learn from the books what other gateways and auditors found, until the gateway is closed."""
+        keys = [m.entry.public for m in self.fleet.members.values()]
+        while True:
+            await asyncio.sleep(_FOLLOW)
+            try:
+                self._learn(await asyncio.to_thread(self.books.known, keys))
+            except ProofcomputeError as e:  # what is known stays known
+                _log.error("the books cannot be read", extra={"error": str(e)})
+
+    def _learn(self, known: Mapping[bytes, Known]) -> None:
+        """Take what the books say of nodes; who undoes a quarantine there undoes it here."""
+        for member in self.fleet.members.values():
+            if (found := known.get(member.entry.public)) is None:
+                continue
+            before = member.quarantined, member.trust.counts
+            if found.quarantine is None:
+                member.quarantined = ""
+            else:
+                member.quarantined = found.quarantine.why
+                member.evidence = found.quarantine.evidence or member.evidence
+            if found.counts is not None:
+                member.trust.take(found.counts)
+            if (member.quarantined, member.trust.counts) != before:
+                self.publish("node", member.describe())
+
     # -- what answers come to --------------------------------------------------------------------------------
-    def receipt(self, member: Member, record: Record, checked: Checked, choice: Choice) -> None:
+    def receipt(self, member: Member, checked: Checked) -> None:
         """Write a receipt before the end of its answer is passed on; any thread may."""
-        self.books.receipt(member.entry.public, record, checked, choice)
+        self.books.receipt(member.entry.public, checked)
 
     def answered(self, member: Member, record: Record, first: float, checked: list[Checked]) -> None:
         """Note an answer that holds, and audit it perhaps."""
@@ -225,29 +256,28 @@ class Gateway:
         record.contradiction, record.failed = str(error), error.cell
         member.trust.contradicts()
         self._quarantine(member, str(error))
-        self.auditing.call(
-            member.name,
-            lambda: self._keep(member, record, found.evidence(self.identity, disclose=self.disclose), found),
-        )
+        self.auditing.call(member.name, partial(self._accuse, member, record, found))
 
-    def _audited(self, job: Job, audit: Audit, audited: Audited) -> None:
+    def _audited(self, job: Job, audit: Audit, audited: Audited, state: State) -> None:
         """Note a verdict, in the audits' thread."""
         record, member = job.record, job.member
         record.attach(job.at, audit)
-        self.books.verdict(member.entry.public, record.choices[job.at], audit)
         self.metrics.audits.labels(member.name, audit.level).inc()
+        evidence = b""
         if audit.level == "contradicted":
             self._later(lambda: self._caught(member, record))
             card = self.card(record.model)
-            bundle = (
-                None if card is None else evidence_of(audited, card, self.identity, disclose=self.disclose)[0]
-            )
-            self._keep(member, record, bundle, None)
+            bundle = None
+            if card is not None:
+                bundle = evidence_of(audited, card, self.identity, disclose=self.disclose)[0]
+            if bundle is not None:
+                name = self._keep(member, record, bundle.encode(), "evidence", audited.checked)
+                evidence = bytes.fromhex(name.partition(".")[0])
         else:
             self._later(lambda: member.trust.passes(audit.detects_one))
-        self.publish(
-            "verdict", {**audit.describe(), "answer": record.id, "choice": job.at, "node": member.name}
-        )
+        self.books.verdict(audited, state, evidence)
+        told = {**audit.describe(), "answer": record.id, "choice": job.at, "node": member.name}
+        self.publish("verdict", told)
         self.publish("answer", record.describe())
         self._later(lambda: self.publish("node", member.describe()))
 
@@ -267,17 +297,21 @@ class Gateway:
         _log.warning("a node is quarantined", extra={"node": member.name, "why": why})
         self.publish("node", member.describe())
 
-    def _keep(
-        self, member: Member, record: Record, bundle: Bundle | None, found: Contradiction | None
-    ) -> None:
-        """Keep the evidence of a contradiction, or what was seen if nobody else can judge it."""
-        public = member.entry.public
+    def _accuse(self, member: Member, record: Record, found: Contradiction) -> None:
+        """Keep what shows a contradiction that a receipt gave, or what was seen if nobody signed it."""
+        bundle = found.evidence(self.identity, disclose=self.disclose)
         if bundle is not None:
-            name = self.books.keep(public, bundle.encode(), "evidence")
-        elif found is not None:
-            name = self.books.keep(public, _seen(member, found), "json")
+            self._keep(member, record, bundle.encode(), "evidence", None)
         else:
-            return
+            self._keep(member, record, _seen(member, found), "json", None)
+
+    def _keep(
+        self, member: Member, record: Record, data: bytes, suffix: str, checked: Checked | None
+    ) -> str:
+        """Keep evidence, and name it where the node and the answer are shown."""
+        public = member.entry.public
+        digest = None if checked is None else checked.claim.receipt.digest
+        name = self.books.keep(public, digest, data, suffix)
         if record.contradiction:
             record.evidence = name
 
@@ -289,6 +323,7 @@ class Gateway:
             self.publish("answer", record.describe())
 
         self._later(note)
+        return name
 
 
 def _pinned(entry: ModelEntry) -> ModelCard | bytes:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple, Protocol
 
+from proofcompute.client.challenger import Audited
 from proofcompute.client.checked import Checked
+from proofcompute.client.entries import State
 from proofcompute.encoding.files import read_limited, write_atomic
 from proofcompute.errors import FormatError
-from proofcompute.gateway.records import Audit, Choice, Record
+from proofcompute.ledger.trust import Counts
 from proofcompute.limits import KIB, MIB
 
-__all__ = ["Books", "Journal", "Quarantine"]
+__all__ = ["Books", "Journal", "Known", "Quarantine"]
 
 MAX_EVIDENCE_FILE: Final = 256 * MIB
 """Bytes of one evidence that is handed out."""
@@ -35,19 +38,28 @@ class Quarantine(NamedTuple):
     """Name of the evidence; empty if nobody else could judge it."""
 
 
+class Known(NamedTuple):
+    """What books say of a node."""
+
+    quarantine: Quarantine | None
+    """Why it is not asked; None: it is."""
+    counts: Counts | None
+    """What audits of it came to, by anybody who writes there; None: only this gateway does."""
+
+
 class Books(Protocol):
     """Where a gateway writes; any thread may call it."""
 
-    def receipt(self, node: bytes, record: Record, checked: Checked, choice: Choice) -> None:
+    def receipt(self, node: bytes, checked: Checked) -> None:
         """Write a receipt, before the end of its answer is passed on."""
         ...
 
-    def verdict(self, node: bytes, choice: Choice, audit: Audit) -> None:
-        """Write what an audit came to."""
+    def verdict(self, audited: Audited, state: State, evidence: bytes) -> None:
+        """Write what an audit came to, and the SHA-256 digest of its evidence (empty: none)."""
         ...
 
-    def keep(self, node: bytes, data: bytes, suffix: str) -> str:
-        """Keep evidence, and return its name."""
+    def keep(self, node: bytes, receipt: bytes | None, data: bytes, suffix: str) -> str:
+        """Keep evidence, about the receipt with this digest if it was checked, and return its name."""
         ...
 
     def evidence(self, name: str) -> bytes | None:
@@ -58,8 +70,8 @@ class Books(Protocol):
         """Write that a node is not asked any more."""
         ...
 
-    def quarantined(self) -> dict[bytes, Quarantine]:
-        """Return the nodes that are not asked, by public key."""
+    def known(self, nodes: Iterable[bytes]) -> dict[bytes, Known]:
+        """Return what is known of nodes, by public key."""
         ...
 
 
@@ -79,13 +91,13 @@ class Journal:
             for path in sorted((folder / "quarantine").glob("*.json")):
                 self._quarantined.update((_quarantine_of(path),))
 
-    def receipt(self, node: bytes, record: Record, checked: Checked, choice: Choice) -> None:
+    def receipt(self, node: bytes, checked: Checked) -> None:
         """Write nothing: who asked has the receipt."""
 
-    def verdict(self, node: bytes, choice: Choice, audit: Audit) -> None:
+    def verdict(self, audited: Audited, state: State, evidence: bytes) -> None:
         """Write nothing: verdicts that matter have evidence."""
 
-    def keep(self, node: bytes, data: bytes, suffix: str) -> str:
+    def keep(self, node: bytes, receipt: bytes | None, data: bytes, suffix: str) -> str:
         """See :class:`Books`."""
         name = f"{hashlib.sha256(data).hexdigest()}.{suffix}"
         if self._folder is not None:
@@ -119,10 +131,10 @@ class Journal:
             text = json.dumps({"node": node.hex(), "why": found.why, "evidence": found.evidence}, indent=1)
             write_atomic(self._folder / "quarantine" / f"{node.hex()}.json", text.encode())
 
-    def quarantined(self) -> dict[bytes, Quarantine]:
+    def known(self, nodes: Iterable[bytes]) -> dict[bytes, Known]:
         """See :class:`Books`."""
         with self._lock:
-            return dict(self._quarantined)
+            return {key: Known(self._quarantined.get(key), None) for key in nodes}
 
 
 def _quarantine_of(path: Path) -> tuple[bytes, Quarantine]:

@@ -177,7 +177,7 @@ class Attempt:
     def _take(self, checked: Checked) -> None:
         """Keep a choice whose receipt holds, before its end is passed on. It runs in any thread."""
         choice = Choice.of(checked)
-        self.gateway.receipt(self.member, self.asked.record, checked, choice)
+        self.gateway.receipt(self.member, checked)
         self.gateway.records.checked(self.asked.record, choice)
         self.checked.append(checked)
 

@@ -16,7 +16,7 @@ from proofcompute.errors import InputError
 from proofcompute.gateway import Gateway, Journal, ModelsFile
 from proofcompute.gateway.auditing import MOST
 from proofcompute.gateway.federation import Audits
-from proofcompute.gateway.journal import Quarantine
+from proofcompute.gateway.journal import Known, Quarantine
 from proofcompute.gateway.trust import Trust
 from proofcompute.protocol.answer import answer_text
 from proofcompute.protocol.bundle import Bundle
@@ -255,7 +255,7 @@ def test_a_node_rests_longer_after_each_failure() -> None:
 
 def test_what_a_journal_did_not_write_is_refused(tmp_path: Path) -> None:
     Journal(tmp_path).quarantine(bytes(32), Quarantine("why", ""))
-    assert Journal(tmp_path).quarantined() == {bytes(32): Quarantine("why", "")}
+    assert Journal(tmp_path).known([bytes(32)]) == {bytes(32): Known(Quarantine("why", ""), None)}
     (tmp_path / "quarantine" / "x.json").write_text("{}")
     with pytest.raises(InputError):
         Journal(tmp_path)
