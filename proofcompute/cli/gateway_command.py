@@ -34,6 +34,10 @@ def gateway(
     state: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where evidence and quarantine are kept.")
     ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ledger of receipts and verdicts: an SQLite file or a URL."),
+    ] = None,
     disclose: Annotated[
         bool,
         typer.Option(
@@ -78,6 +82,7 @@ def gateway(
     from proofcompute.arithmetic.devices import kernels_for
     from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.gateway import (
+        Books,
         Gateway,
         Journal,
         Patience,
@@ -88,11 +93,20 @@ def gateway(
     )
     from proofcompute.serving import ApiKeys, ServiceLimits, logs, server
 
+    fleet = read_nodes(nodes)
+    signing = NodeIdentity.new() if identity is None else NodeIdentity.load(identity)
+    books: Books = Journal(state)
+    if ledger is not None:
+        if identity is None:
+            raise InputError("a ledger takes --identity: verdicts of one auditor have one key")
+        from proofcompute.gateway.shared import LedgerBooks
+
+        books = LedgerBooks(ledger, signing, fleet.nodes, state=state)
     made = Gateway(
-        read_nodes(nodes),
+        fleet,
         read_models(models),
-        identity=None if identity is None else NodeIdentity.load(identity),
-        books=Journal(state),
+        identity=signing,
+        books=books,
         kernels=kernels_for(device),
         patience=Patience(first=first_seconds, idle=idle_seconds, whole=answer_seconds, attempts=attempts),
         limits=ServiceLimits(drain_seconds=drain),

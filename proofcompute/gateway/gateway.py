@@ -208,9 +208,8 @@ class Gateway:
         if (loop := self._loop) is not None:
             loop.call_soon_threadsafe(function)
 
-    # -- what others found
-    ------------------------------------------------------------------------------------- async def
-    _follow(self) -> None:
+    # -- what others found -----------------------------------------------------------------------------------
+    async def _follow(self) -> None:
         """Learn from the books what other gateways and auditors found, until the gateway is closed."""
         keys = [m.entry.public for m in self.fleet.members.values()]
         while True:
@@ -305,9 +304,7 @@ class Gateway:
         else:
             self._keep(member, record, _seen(member, found), "json", None)
 
-    def _keep(
-        self, member: Member, record: Record, data: bytes, suffix: str, checked: Checked | None
-    ) -> str:
+    def _keep(self, member: Member, record: Record, data: bytes, suffix: str, checked: Checked | None) -> str:
         """Keep evidence, and name it where the node and the answer are shown."""
         public = member.entry.public
         digest = None if checked is None else checked.claim.receipt.digest

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from proofcompute.auditing.turning import receipt_of, verdict_of
 from proofcompute.client.challenger import Audited
 from proofcompute.client.checked import Checked
 from proofcompute.client.entries import State
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.errors import InputError
 from proofcompute.gateway.federation import NodeEntry
 from proofcompute.gateway.journal import Journal, Known, Quarantine
-from proofcompute.ledger import PARTS, AuditVerdict, Ledger, NewNode, NewReceipt
-from proofcompute.protocol.messages import Outcome
-from proofcompute.verifier import Verified
+from proofcompute.ledger import Ledger, NewNode
+from proofcompute.ledger.fleet import MOST
 
 __all__ = ["LedgerBooks"]
 
@@ -58,50 +57,15 @@ class LedgerBooks:
 
     def receipt(self, node: bytes, checked: Checked) -> None:
         """See :class:`.Books`."""
-        receipt, keep = checked.claim.receipt, self._keep_requests
         if checked.terms is not None:
-            self.ledger.fleet.add_terms(node, receipt.terms_digest, checked.terms)
-        new = NewReceipt(
-            digest=receipt.digest,
-            node=node,
-            request_digest=receipt.request_digest,
-            model_id=receipt.model_id,
-            terms_digest=receipt.terms_digest,
-            made=checked.when,
-            tokens=max(0, checked.claim.statement.rows - checked.claim.statement.prompt),
-            nonce_by=checked.nonce_by,
-            request=checked.request.encode() if keep else b"",
-            receipt=checked.receipt if keep else b"",
-        )
-        self.ledger.fleet.add_receipts([new])
+            self.ledger.fleet.add_terms(node, checked.claim.receipt.terms_digest, checked.terms)
+        self.ledger.fleet.add_receipts([receipt_of(checked, keep=self._keep_requests)])
 
     def verdict(self, audited: Audited, state: State, evidence: bytes) -> None:
         """See :class:`.Books`. The verdict is a leaf of the ledger's log."""
-        claim, challenge, found = audited.checked.claim, audited.challenge, audited.found
-        receipt, total = claim.receipt, claim.statement.cells
-        cells = total if challenge is None else sum(cell.b - cell.a for cell in challenge.cells)
-        if isinstance(found, Verified):
-            outcome, chance = Outcome("accepted"), found.detects_one
-        elif state == "contradicted":
-            outcome = Outcome("contradicted", found.step, found.cell, found.operation or "")
-            chance = cells / total
-        else:
-            outcome, chance = Outcome(state), cells / total
-        verdict = AuditVerdict(
-            receipt_digest=receipt.digest,
-            request_digest=receipt.request_digest,
-            model_id=receipt.model_id,
-            node=receipt.node,
-            check="replay" if challenge is None else "cells",
-            challenge_digest=b"" if challenge is None else challenge.digest,
-            outcome=outcome,
-            cells=cells,
-            total=total,
-            detection=PARTS if challenge is None else round(PARTS * chance),
-            evidence_digest=evidence,
-            made=int(1000 * audited.checked.when),
-        )
-        self.ledger.verdicts.record(verdict.signed(self._identity))
+        verdict = verdict_of(audited, state, extent=self.ledger.policy.extent, evidence=evidence)
+        if verdict is not None:
+            self.ledger.verdicts.record(verdict.signed(self._identity))
 
     def keep(self, node: bytes, receipt: bytes | None, data: bytes, suffix: str) -> str:
         """See :class:`.Books`. What the ledger does not take is kept in the folder."""
@@ -128,14 +92,14 @@ class LedgerBooks:
 
     def known(self, nodes: Iterable[bytes]) -> dict[bytes, Known]:
         """See :class:`.Books`: what all gateways and auditors found."""
-        own = self._journal.known(nodes)
-        made = {}
-        for key, journal in own.items():
-            record = self.ledger.fleet.node(key)
-            if record is None:
-                raise InputError(f"the ledger lost node {key.hex()}")
-            quarantine = None
-            if record.state != "active":
-                quarantine = journal.quarantine or Quarantine(record.reason or record.state, "")
-            made[key] = Known(quarantine, record.trust.counts)
+        own, last = self._journal.known(nodes), None
+        made: dict[bytes, Known] = {}
+        while page := self.ledger.fleet.nodes(MOST, after=last):
+            for record in page:
+                if (journal := own.get(record.key)) is not None:
+                    found = None
+                    if record.state != "active":
+                        found = journal.quarantine or Quarantine(record.reason or record.state, "")
+                    made[record.key] = Known(found, record.trust.counts)
+            last = page[-1]
         return made
