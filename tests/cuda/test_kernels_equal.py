@@ -1,10 +1,12 @@
 """Compares every CUDA kernel on the rig with the definition, byte for byte, on all of ``kernel_cases``.
 
-The launches are the backend's own. Five orders of the threads of a block must give the same bytes.
+The launches are the backend's own. Five orders of the threads of a block must give the same bytes: every case
+runs in two of them, every method in all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -20,8 +22,10 @@ from proofcompute.arithmetic.sampling import Sampling
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
-LONG_ORDERS = (3,)
-"""Orders for the cases with tens of thousands of columns, which would take minutes with all of them."""
+SHUFFLED = 3
+"""The order in which every case runs, and the only one for cases with tens of thousands of columns."""
+OTHERS = tuple(order for order in ORDERS if order != SHUFFLED)
+"""Each other order has every fourth case of a method, so that a case runs in two; with --slow it has all."""
 
 
 @cache
@@ -38,20 +42,32 @@ def _is_long(case: Case) -> bool:
     return case.label.startswith("long-")
 
 
-def differences(kernels: CudaKernels, method: str, order: int) -> list[str]:
-    return [
-        str(case)
-        for position, case in enumerate(CASES)
-        if case.method == method
-        and (order in LONG_ORDERS or not _is_long(case))
-        and outcome(kernels, case) != expected(position)
-    ]
+def chosen(method: str, order: int, every: bool) -> list[int]:
+    """The positions of the cases of a method that run in an order."""
+    of_method = [i for i, case in enumerate(CASES) if case.method == method]
+    if order == SHUFFLED:
+        return of_method
+    short = [i for i in of_method if not _is_long(CASES[i])]
+    return short if every or len(short) < len(OTHERS) else short[OTHERS.index(order) :: len(OTHERS)]
+
+
+def differences(kernels: CudaKernels, method: str, order: int, every: bool = False) -> list[str]:
+    return [str(CASES[i]) for i in chosen(method, order, every) if outcome(kernels, CASES[i]) != expected(i)]
+
+
+def test_every_case_runs_in_two_orders() -> None:
+    """Unless it is long."""
+    for method in METHODS:
+        runs = Counter(i for order in ORDERS for i in chosen(method, order, every=False))
+        assert set(runs) == {i for i, case in enumerate(CASES) if case.method == method}
+        assert all(n >= 2 or _is_long(CASES[i]) for i, n in runs.items())
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("method", METHODS)
-def test_equals_the_definition(method: str, order: int) -> None:
-    assert differences(CudaKernels(EmulatedDevice(90, order)), method, order) == []
+def test_equals_the_definition(method: str, order: int, pytestconfig: pytest.Config) -> None:
+    every = bool(pytestconfig.getoption("--slow"))
+    assert differences(CudaKernels(EmulatedDevice(90, order)), method, order, every) == []
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -76,15 +92,15 @@ def test_no_more_kernels_are_written_than_one_process_may(
     monkeypatch.setattr(sources, "_generated", {})
     monkeypatch.setattr(sources, limit, 1 if limit == "_MOST_GENERATED" else 0)
     device = EmulatedDevice(90)
-    assert differences(CudaKernels(device), "evaluate", LONG_ORDERS[0]) == []
+    assert differences(CudaKernels(device), "evaluate", SHUFFLED) == []
     written = {name for name, _ in device.launches if name.startswith("map_")}
     assert written == set(sources._generated)
     assert len(written) == (1 if limit == "_MOST_GENERATED" else 0)
 
 
 def test_attention_in_batches_of_rows() -> None:
-    device = EmulatedDevice(90, 2)
-    assert differences(CudaKernels(device, scratch=4096), "attention", 2) == []
+    device = EmulatedDevice(90, SHUFFLED)
+    assert differences(CudaKernels(device, scratch=4096), "attention", SHUFFLED) == []
     assert max(grid[2] for _, grid in device.launches) < 64  # cases have up to 17 rows, but not of 4 KiB
 
 
