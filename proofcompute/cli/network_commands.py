@@ -6,6 +6,7 @@ import typer
 
 from proofcompute.cli.console import Output
 from proofcompute.cli.networking import (
+    aci,
     aethir,
     akash,
     arweave,
@@ -29,6 +30,7 @@ group = typer.Typer(
     help="Carry verified work to the networks where it is sold, in forms that they know.",
     rich_markup_mode=None,
 )
+group.add_typer(aci.group, name="aci")
 group.add_typer(aethir.group, name="aethir")
 group.add_typer(akash.group, name="akash")
 group.add_typer(arweave.group, name="arweave")

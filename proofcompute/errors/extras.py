@@ -33,6 +33,7 @@ EXTRA_OF: Final = {
     "pydantic": "gateway",
     "pyjwt": "clouds",
     "pyyaml": "akash",
+    "rfc8785": "aci",
     "solders": "solana",
     "sqlalchemy": "ledger",
     "structlog": "serve",

@@ -16,6 +16,7 @@ from proofcompute.errors import InputError
 __all__ = ["ADAPTERS", "Adapter", "Description", "Document", "adapter"]
 
 ADAPTERS: Final[Mapping[str, str]] = {
+    "aci": "proofcompute.networks.aci",
     "aethir": "proofcompute.networks.aethir",
     "akash": "proofcompute.networks.akash.adapter",
     "arweave": "proofcompute.networks.arweave.adapter",
