@@ -172,7 +172,7 @@ def test_keysets_that_do_not_hold() -> None:
         check_receipt(whole, KEYS, "sha256:" + 64 * "0", now=NOW)
     for name, body in (("request", b"another"), ("response", RESPONSE + b"\n")):
         with pytest.raises(EnvelopeError, match="another body"):
-            check_receipt(whole, KEYS, DIGEST, now=NOW, **{name: body})  # type: ignore[arg-type]
+            check_receipt(whole, KEYS, DIGEST, now=NOW, **{name: body})
     for digest in (DIGEST[7:], DIGEST[:-1], DIGEST.upper(), "sha256:" + 64 * "z"):
         with pytest.raises(InputError):
             keyset_of(digest)
