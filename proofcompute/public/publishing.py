@@ -15,7 +15,7 @@ import numpy as np
 
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels, Matrix
-from proofcompute.arrays import I8, U32
+from proofcompute.arrays import I8, U8, U32
 from proofcompute.codes.circle import draw_positions
 from proofcompute.commitments import merkle
 from proofcompute.commitments.hashing import Xof
@@ -23,6 +23,7 @@ from proofcompute.errors import InputError, MismatchError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.freivalds.sets import largest_squares
 from proofcompute.models.card import ModelCard, Weight, WeightReader
+from proofcompute.program.program import Program
 from proofcompute.program.types import WeightSpec
 from proofcompute.public.coding import SUITE, Coder, digests_of
 from proofcompute.public.key import MAX_RHO, PublicKey
@@ -30,7 +31,17 @@ from proofcompute.public.layout import Layout, Plane
 from proofcompute.public.store import Coded, codes_path
 from proofcompute.verifier.key import Entry, MatrixEntry
 
-__all__ = ["RHO", "Published", "check_leaves", "load_published", "publish", "write_published"]
+__all__ = [
+    "RHO",
+    "Published",
+    "check_leaves",
+    "code_digests",
+    "code_weights",
+    "joined",
+    "load_published",
+    "publish",
+    "write_published",
+]
 
 RHO: Final = 4
 """The rate of codes unless another is asked for: words agree in at most 2^-4 of their positions."""
@@ -110,6 +121,28 @@ def write_published(
     made = work.published()
     made.key.save(path)
     return made
+
+
+def code_weights(program: Program, rho: int = RHO) -> list[tuple[str, ...]]:
+    """Return, for each code of a program, the names of the weights that it holds, in the program's order."""
+    layout = Layout.of(program, rho)
+    of = [(spec.name, {plane.code for plane in layout.of_weight(spec.name)}) for spec in program.weights]
+    return [tuple(name for name, codes in of if code in codes) for code in range(len(layout.codes))]
+
+
+def code_digests(model: WeightReader, kernels: Kernels, code: int, *, rho: int = RHO) -> U8:
+    """Return the digests of all positions of one code, uint8 [positions, 32], a part of :func:`publish`."""
+    work = _Publishing(model, kernels, rho)
+    for name in code_weights(model.card.program, rho)[code]:
+        work.add(model.card.program.weight[name], code)
+    return work.coded().digests[code]
+
+
+def joined(model: WeightReader, kernels: Kernels, digests: Sequence[U8], *, rho: int = RHO) -> Published:
+    """Return what :func:`publish` returns, from the digests of all codes, which are believed."""
+    work = _Publishing(model, kernels, rho)
+    work.join(digests)
+    return work.published()
 
 
 def load_published(path: StrPath, kernels: Kernels) -> Published:
@@ -213,11 +246,21 @@ class _Publishing:
         self.entries = list(coded.entries)
         self._coder.digests[:] = list(coded.digests)
 
-    def add(self, spec: WeightSpec) -> None:
-        """Code the next weight."""
+    def join(self, digests: Sequence[U8]) -> None:
+        """Take the digests of all codes, and make the entries of all weights."""
+        for spec in self._card.program.weights:
+            weight = self._model.weight(spec.name)
+            self._card.check_root(spec, weight, self._kernels.hash_rows)
+            self.entries.append(_entry(spec, weight, self._kernels))
+        self._coder.digests[:] = list(digests)
+
+    def add(self, spec: WeightSpec, only: int | None = None) -> None:
+        """Code the next weight, or what one code holds of it."""
         weight = self._model.weight(spec.name)
         self._card.check_root(spec, weight, self._kernels.hash_rows)
         planes = _planes(self._coder.layout, spec, weight)
+        if only is not None:
+            planes = [(plane, matrix) for plane, matrix in planes if plane.code == only]
         before = {plane.code: self._coder.digests[plane.code].copy() for plane, _ in planes}
         done = False
         try:

@@ -25,7 +25,7 @@ from proofcompute.program.types import WeightSpec
 from proofcompute.verifier.key import Entry, Key, MatrixEntry
 from proofcompute.verifier.partial import SEED, PartialKey
 
-__all__ = ["key_size", "keygen", "write_key"]
+__all__ = ["check_columns", "entry_of", "key_size", "keygen", "write_key"]
 
 
 def keygen(
@@ -119,6 +119,18 @@ def _check_size(model: WeightReader, columns: int) -> None:
     size = key_size(model.card.program, columns)
     if size > MAX_KEY:
         raise LimitError(f"a key of {columns} columns for this model has {size} bytes, more than {MAX_KEY}")
+
+
+def check_columns(model: WeightReader, columns: int, seed: bytes | None) -> None:
+    """Raise what :func:`keygen` raises for its arguments, before anything is computed."""
+    _check(columns, seed)
+    _check_size(model, columns)
+
+
+def entry_of(model: WeightReader, spec: WeightSpec, seed: bytes, columns: int, kernels: Kernels) -> Entry:
+    """Make the entry of one weight of the key that :func:`keygen` makes with ``seed``."""
+    require_ieee()
+    return _entry(model, spec, Secret(seed), columns, kernels)
 
 
 @sealed

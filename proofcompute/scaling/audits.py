@@ -1,0 +1,140 @@
+"""Check many receipts, each with what was opened of it or by computing it again, and keep what comes of each.
+
+A worker holds the model, or a key, and checks. It signs nothing: the secret key of the auditor stays with
+whoever hands the work out, who signs a bundle of evidence for each receipt and keeps it under the digests of
+the receipt and of the challenge. Work may be done twice; the first bundle stays.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.commitments.hashing import message_digest
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding.kinds import kind_of
+from proofcompute.errors import InputError, VerificationError
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Challenge, Request
+from proofcompute.scaling.executor import Executor, Failed
+from proofcompute.scaling.storage import Store
+from proofcompute.verifier import Key, Verified
+from proofcompute.verifier.auditor import Auditor
+from proofcompute.verifier.evidence import make_evidence
+
+__all__ = ["AuditWork", "Auditing", "audit_all"]
+
+_NONE: Final = b"\0" * 32
+
+
+@dataclass(frozen=True)
+class AuditWork:
+    """A receipt to check."""
+
+    request: bytes
+    """The request, encoded."""
+    receipt: bytes
+    """The receipt as it was received."""
+    challenge: bytes = b""
+    """The challenge, encoded; empty: the answer is computed again, which takes the model."""
+    opening: bytes = b""
+    """The opening as it was received."""
+    waited: float = 0.0
+    """Seconds that the opening took."""
+
+    @property
+    def name(self) -> str:
+        """The name under which the verdict is kept: digests of the receipt's bytes and of the challenge."""
+        receipt = message_digest("sha256", "audited receipt", self.receipt)
+        challenge = Challenge.decode(self.challenge).digest if self.challenge else _NONE
+        return f"{receipt.hex()}-{challenge.hex()}"
+
+
+@dataclass(frozen=True)
+class Auditing:
+    """Makes a worker that checks receipts on a device, with the model or key in a file.
+
+    A key's log of attempts is beside its file, so all workers must see the same file. Keys are secret: they
+    belong on machines of the auditor's own.
+    """
+
+    holds: str
+    """Path of a model file or of a key."""
+    node: bytes | None = None
+    """Public key of the node that must have signed; None: the one in each request."""
+    device: str | None = None
+    """The device of workers that were given none; None: the CPU."""
+
+    def __call__(self, place: str) -> _Auditor:
+        """Load the model or key on the device ``place``; a number stands for no device in particular."""
+        return _Auditor(self, (self.device or "cpu") if place.isdigit() else place)
+
+
+class _Auditor:
+    """A worker that checks receipts."""
+
+    def __init__(self, auditing: Auditing, device: str) -> None:
+        path = Path(auditing.holds)
+        kind = kind_of(path)
+        if kind not in ("model", "key"):
+            raise InputError(f"{path} is neither a model nor a key")
+        holds = Model.load(path) if kind == "model" else Key.load(path)
+        self._auditor = Auditor(holds, device=kernels_for(device), node=auditing.node)
+
+    def __call__(self, work: AuditWork) -> Verified | VerificationError:
+        """Check one receipt; a rejection is a result."""
+        request = Request.decode(work.request)
+        try:
+            if not work.challenge:
+                return self._auditor.replay(request, work.receipt)
+            challenge = Challenge.decode(work.challenge)
+            return self._auditor.check(request, work.receipt, challenge, work.opening, waited=work.waited)
+        except VerificationError as e:
+            return e
+
+
+def audit_all(
+    executor: Executor,
+    auditing: Auditing,
+    work: Sequence[AuditWork],
+    verdicts: Store,
+    identity: NodeIdentity,
+    *,
+    devices: Sequence[str] = ("cpu",),
+) -> Iterator[tuple[str, bool | Failed]]:
+    """Check receipts that have no verdict yet, and keep a bundle of evidence for each.
+
+    Args:
+        executor: what runs the work.
+        auditing: what workers hold.
+        work: the receipts; of several with one name, one is checked.
+        verdicts: where bundles are kept, by the name of the work.
+        identity: the auditor's key, which does not leave this process.
+        devices: a worker for each.
+
+    Yields the name of each piece of work that was done, with whether its verdict was new, or why there is
+    none.
+    """
+    items: Mapping[str, AuditWork] = {one.name: one for one in work}
+    left = {name: one for name, one in items.items() if not verdicts.has(name)}
+    for name, found in executor.run_on(devices, auditing, left):
+        if isinstance(found, Failed):
+            yield name, found
+            continue
+        one = left[name]
+        bundle = make_evidence(
+            identity,
+            Request.decode(one.request),
+            one.receipt,
+            found,
+            challenge=Challenge.decode(one.challenge) if one.challenge else None,
+            opening=one.opening,
+            waited=one.waited if one.challenge else None,
+        )
+        stream = io.BytesIO()
+        bundle.write(stream)
+        yield name, verdicts.create(name, stream.getvalue())

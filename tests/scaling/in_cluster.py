@@ -1,0 +1,81 @@
+"""A Ray cluster of three nodes on this machine, one of which is killed while it works; run by test_cluster.
+
+Ray takes the machine's address for its own, so this runs where there is none but the loopback interface.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+import proofcompute as pc
+import synthetic
+from proofcompute.public.publishing import publish
+from proofcompute.scaling import Auditing, Failed, Store, audit_all, keygen_sharded, publish_sharded
+from proofcompute.scaling.cluster import RayExecutor
+from scaling.jobs import Piece, Slow, square
+from scaling.test_scaling import MODEL, check_verdicts
+from scaling.world import AUDITOR, works
+
+STORE = 100 << 20
+
+
+def every_verdict_once(made: Any, nodes: list[Any], folder: Path) -> None:
+    executor, verdicts = RayExecutor(3), Store(str(folder / "verdicts"))
+    (folder / "began").mkdir()
+    auditing = Slow(Auditing(str(folder / "model")), str(folder / "began"), 1.0)
+    done: list[str] = []
+    for name, new in audit_all(executor, auditing, works(), verdicts, AUDITOR, devices=["numpy"] * 3):
+        assert new is True, new
+        if not done:  # the other two are at work now
+            made.remove_node(nodes.pop(), allow_graceful=False)
+            made.remove_node(nodes.pop(), allow_graceful=False)
+            nodes.append(made.add_node(num_cpus=1, object_store_memory=STORE))
+        done.append(name)
+    assert sorted(done) == sorted(work.name for work in works())
+    check_verdicts(verdicts, folder)
+    began = len(list((folder / "began").iterdir()))
+    assert began > len(works()), began  # what the killed nodes had was done again
+    assert list(audit_all(executor, auditing, works(), verdicts, AUDITOR, devices=["numpy"])) == []
+
+
+def as_processes_do(folder: Path) -> None:
+    executor, seed = RayExecutor(2), bytes([3] * 32)
+    key = keygen_sharded(executor, folder / "model", workers=1, seed=seed, device="numpy")
+    assert key.encode() == pc.keygen(MODEL, synthetic.KERNELS, seed=seed).encode()
+    published = publish_sharded(executor, folder / "model", device="numpy")
+    assert published.key.encode() == publish(MODEL, synthetic.KERNELS).key.encode()
+    items = {str(n): Piece(n, str(folder), dies=1 if n == 2 else 0) for n in (-1, 1, 2)}
+    found = dict(executor.run(square, items))
+    assert (found["1"], found["2"]) == (1, 4), found
+    negative = found["-1"]
+    assert isinstance(negative, Failed)
+    assert isinstance(negative.error, ValueError)
+
+
+def main(folder: Path) -> None:
+    MODEL.save(folder / "model")
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE},
+    )
+    try:
+        nodes = [made.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(3)]
+        ray.init(address=made.address, log_to_driver=False)
+        start = time.monotonic()
+        every_verdict_once(made, nodes, folder)
+        print(f"verdicts after {time.monotonic() - start:.0f} s", flush=True)
+        as_processes_do(folder)
+    finally:
+        ray.shutdown()
+        made.shutdown()
+    print("all held", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

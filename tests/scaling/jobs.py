@@ -1,0 +1,63 @@
+"""Work for workers: pieces that succeed, that fail, and whose workers die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Piece(NamedTuple):
+    """A number to square, and a folder in which each attempt leaves a file."""
+
+    number: int
+    folder: str
+    dies: int = 0
+    """How many of its first attempts kill their worker."""
+
+
+def square(piece: Piece) -> int:
+    """The square, unless the number is negative."""
+    attempts = Path(piece.folder) / str(piece.number)
+    attempts.mkdir(exist_ok=True)
+    before = len(list(attempts.iterdir()))
+    (attempts / f"{before}-{os.getpid()}").touch()
+    if before < piece.dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if piece.number < 0:
+        raise ValueError("negative")
+    return piece.number**2
+
+
+class Placed:
+    """An actor that says on which device it is, and how often it was used."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.used = device, 0
+
+    def __call__(self, item: int) -> tuple[str, int, int]:
+        self.used += 1
+        return self.device, self.used, os.getpid()
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Makes actors that leave a file when they begin an item, and then wait, so that they can be killed."""
+
+    make: Callable[[str], Callable[[Any], Any]]
+    folder: str
+    seconds: float
+
+    def __call__(self, device: str) -> Callable[[Any], Any]:
+        actor = self.make(device)
+
+        def work(item: Any) -> Any:
+            (Path(self.folder) / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+            time.sleep(self.seconds)
+            return actor(item)
+
+        return work
