@@ -36,7 +36,7 @@ COVERING := tests/adversary tests/binding tests/cli tests/client tests/commit te
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo serve-demo fleet-demo test torch-test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release contracts lock clean
+.PHONY: help demo serve-demo fleet-demo test torch-test scale-test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release contracts lock clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges $(VENV)/vyper/ins
 
 torch-test: $(VENV)/torch ## the tests that need PyTorch, which is installed first; `make test` skips them without it
 	$(BIN)/python -m pytest $(CORES) tests/aten tests/modules $(PYTEST_ARGS)
+
+scale-test: $(VENV)/scale/installed ## the tests that need Ray and a bucket; `make test` skips them
+	PYTHONPATH=$(CURDIR) $(VENV)/scale/bin/python -m pytest --slow tests/scaling $(PYTEST_ARGS)
 
 coverage: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges ## fail unless tests run every line that decides whether a proof holds; see build/coverage
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) --cov --cov-report=term --cov-report=html \
@@ -166,6 +169,12 @@ $(VENV)/vyper/installed: $(VENV)/python $(JUDGES)/vyper.txt
 $(VENV)/bittensor/installed: $(VENV)/python $(JUDGES)/bittensor.txt
 	$(BIN)/python -m venv --clear $(VENV)/bittensor
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bittensor/bin/python -m pip -qq install --require-hashes --requirement $(JUDGES)/bittensor.txt
+	@touch $@
+
+# Ray, and what reads buckets, which takes older versions of some packages than the library's tests have.
+$(VENV)/scale/installed: $(VENV)/python tests/scaling/requirements.txt
+	$(BIN)/python -m venv --clear $(VENV)/scale
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/scale/bin/python -m pip -qq install --require-hashes --requirement tests/scaling/requirements.txt
 	@touch $@
 
 # A build for CUDA does not start without NVIDIA's packages, gigabytes of them; one for the CPU needs no more than this.
