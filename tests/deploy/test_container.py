@@ -44,7 +44,8 @@ def test_the_last_stage_is_not_roots_and_copies_no_files_of_this_machine() -> No
     users = [rest for name, rest in last if name == "USER"]
     assert [re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) is not None for user in users] == [True]
     assert all(rest.startswith("--from=build ") for name, rest in last if name == "COPY")
-    (base,) = [rest for name, rest in found if name == "ARG"]
+    base, extras = [rest for name, rest in found if name == "ARG"]
+    assert extras == "EXTRAS=serve,jit"
     assert re.fullmatch(r"PYTHON=docker\.io/library/python:3\.1[1-3]-slim-\w+", base)
 
 
@@ -74,7 +75,7 @@ def test_the_lock_becomes_the_versions_that_pip_takes(tmp_path: Path) -> None:
 def builder() -> tuple[str, str]:
     """A program that makes and runs images, and the base it starts from. Skips if there is none."""
     base = os.environ.get(BASE) or next(
-        rest.removeprefix("PYTHON=") for name, rest in instructions() if name == "ARG"
+        rest.removeprefix("PYTHON=") for name, rest in instructions() if rest.startswith("PYTHON=")
     )
     why = []
     for name in ("podman", "docker"):
