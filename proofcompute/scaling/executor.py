@@ -142,7 +142,11 @@ def handed_out(
                     continue
                 except Exception as e:  # noqa: BLE001 - whatever the work raises is the item's result
                     found = Failed(e)
-                idle.append((place, worker))
+                if left:
+                    idle.append((place, worker))
+                else:  # a worker that cannot start yet may wait for its place
+                    worker.stop()
+                    idle.append(place)
                 yield name, found
     finally:
         for _, _, _, worker in busy.values():

@@ -42,7 +42,8 @@ def words(service: Mapping[str, Any]) -> list[str]:
     inside = re.search(r"ENTRYPOINT (\[.*\])", (DEPLOY / "Containerfile").read_text("utf-8"))
     assert inside is not None
     entry = service.get("entrypoint") or json.loads(inside[1])
-    return [*entry, *service.get("command", [])]
+    unset = re.compile(r"\$\{\w+:-([^}]*)\}")
+    return [*entry, *(unset.sub(r"\1", word) for word in service.get("command", []))]
 
 
 OURS = [
@@ -91,6 +92,8 @@ def test_nothing_is_reachable_or_privileged_beyond_need() -> None:
     for name, service in services().items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
         assert "privileged" not in service, name
+        if name == "image":
+            continue  # it runs nothing
         assert service["security_opt"] == ["no-new-privileges:true"], name
         if service["image"] == "proofcompute":
             assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
