@@ -86,10 +86,10 @@ class Worker(Protocol[_T_contra]):
         ...
 
 
-class Workers(Protocol[_T, _R_co]):
+class Workers(Protocol[_T_contra, _R_co]):
     """Where workers come from, and how their work is waited for."""
 
-    def start(self, place: str) -> Worker[_T]:
+    def start(self, place: str) -> Worker[_T_contra]:
         """Start a worker for a device, or for nothing in particular."""
         ...
 
