@@ -20,7 +20,7 @@ from proofcompute.encoding.kinds import kind_of
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Challenge, Request
-from proofcompute.scaling.executor import Executor, Failed
+from proofcompute.scaling.executor import Executor, Failed, Make
 from proofcompute.scaling.storage import Store
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.auditor import Auditor
@@ -99,7 +99,7 @@ class _Auditor:
 
 def audit_all(
     executor: Executor,
-    auditing: Auditing,
+    auditing: Make[AuditWork, Verified | VerificationError],
     work: Sequence[AuditWork],
     verdicts: Store,
     identity: NodeIdentity,
@@ -110,7 +110,7 @@ def audit_all(
 
     Args:
         executor: what runs the work.
-        auditing: what workers hold.
+        auditing: makes a worker on a device, such as :class:`Auditing`.
         work: the receipts; of several with one name, one is checked.
         verdicts: where bundles are kept, by the name of the work.
         identity: the auditor's key, which does not leave this process.
