@@ -23,14 +23,14 @@ where 2^l >= N is the least power of two. All positions of a codeword are differ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
 
-from proofcompute.arrays import I8, U32, U64
+from proofcompute.arrays import I8, I32, U32, U64
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import InputError
 from proofcompute.freivalds.primes import P31
@@ -40,7 +40,10 @@ __all__ = ["GENERATOR", "CircleCode", "check_encode", "draw_positions", "encode3
 GENERATOR: Final = (2, 1268011823)
 """x and y of a point of order 2^31."""
 _P: Final = np.uint64(P31)
+_BITS: Final = np.uint64(31)
 _ORDER: Final = 1 << 31
+_LOW: Final = 9
+"""Bits of an index whose basis functions are multiplied with each of those of the other bits."""
 _MOST_BITS: Final = 26
 """A code has at most 2^26 positions: more than any width of a weight needs."""
 
@@ -110,10 +113,44 @@ class CircleCode:
 
         A word at a position is the sum of the message's values times these.
         """
+        lows, highs = self.parts(positions)
         out = np.empty((len(positions), self.length), np.uint32)
-        for row, q in zip(out, positions, strict=True):
-            row[:] = _basis(self.exponent(q), self.length)
+        product, carry = np.empty((2, highs.shape[1], lows.shape[1]), np.uint64)
+        for row, low, high in zip(out, lows, highs, strict=True):
+            np.multiply(high[:, np.newaxis], low, out=product)
+            # A product of residues is below 2^62 - 2^33 + 5: folded once it is below 2 p.
+            np.right_shift(product, _BITS, out=carry)
+            np.bitwise_and(product, _P, out=product)
+            np.add(product, carry, out=product)
+            np.minimum(product, np.subtract(product, _P, out=carry), out=product)
+            row[:] = product.reshape(-1)[: self.length]
         return out
+
+    def parts(self, positions: Sequence[int]) -> tuple[U64, U64]:
+        """Return the factors of :meth:`basis`: low [positions, l] and high [positions, h], l a power of two.
+
+        Basis function a l + b is that of a in ``high`` times that of b in ``low``, and h l >= length.
+        """
+        points = [_factors(self.exponent(q), self.bits) for q in positions]
+        factors = np.array(points, np.uint64).reshape(len(positions), self.bits)
+        low = _products(factors[:, :_LOW])
+        return low, _products(factors[:, _LOW:])[:, : -(-self.length // low.shape[1])]
+
+    def words(self, messages: U32, positions: Sequence[int], project: Callable[[I32, U32], U32]) -> U32:
+        """Return the words of messages of residues [n, length] at positions: residues [positions, n].
+
+        ``project`` is :meth:`proofcompute.freivalds.checks.Checks.project`, with its result on the host.
+        Pieces of messages are combined by the low factors, and what that gives by the high ones, so that no
+        basis has to be made.
+        """
+        low, high = self.parts(positions)
+        (count, size), n = (high.shape[1], low.shape[1]), len(messages)
+        whole = np.zeros((n, count * size), np.uint32)
+        whole[:, : self.length] = messages
+        pieces = whole.reshape(n * count, size).view(np.int32)
+        some = project(pieces, low.astype(np.uint32)).astype(np.uint64).reshape(n, count, -1)
+        values: U64 = (some * high.T % _P).sum(axis=1, dtype=np.uint64) % _P
+        return np.ascontiguousarray(values.T.astype(np.uint32))
 
     def twiddles(self, coset: int) -> U32:
         """Return the factors of the transform onto one coset: uint32 [2^bits - 1].
@@ -124,15 +161,21 @@ class CircleCode:
         return _twiddles(self.bits, self._total, coset)
 
 
-@lru_cache(maxsize=512)
-def _basis(exponent: int, length: int) -> U32:
+def _factors(exponent: int, bits: int) -> list[int]:
+    """Return y, x, v_2, v_3, ... of one point, a factor for each bit of an index."""
     x, y = power(exponent)
-    row, factor, level = np.ones(1, np.uint64), y, 0
-    while len(row) < length:
-        row = np.concatenate([row, row * np.uint64(factor) % _P])
-        level += 1
-        factor = x if level == 1 else (2 * factor * factor - 1) % P31
-    return row[:length].astype(np.uint32)
+    factors = [y, x]
+    while len(factors) < bits:
+        factors.append((2 * factors[-1] * factors[-1] - 1) % P31)
+    return factors[:bits]
+
+
+def _products(factors: U64) -> U64:
+    """Return the products of all subsets of factors [n, bits] of each point, the first of the lowest bit."""
+    found = np.ones((len(factors), 1), np.uint64)
+    for factor in factors.T:
+        found = np.concatenate([found, found * factor[:, np.newaxis] % _P], axis=1)
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -270,7 +270,8 @@ def prove(
     eq = words(equality(point.s, multiply))
     f, *gs = (shape.table() for _ in range(1 + len(sums)))
     for at, plane in enumerate(shape.planes):
-        f[:, at, : plane.d] = kernels.fold(matrix(plane), np.ascontiguousarray(eq[:, : plane.m]))
+        part = np.ascontiguousarray(eq[:, : plane.m])
+        f[:, at, : plane.d] = kernels.host(kernels.fold(matrix(plane), part))
         beta = point.beta[:, at : at + 1]
         for g, one in zip(gs, sums, strict=True):
             if plane.number in one.a:
@@ -291,7 +292,7 @@ def prove(
         basis = code.circle.basis(found)
         leaves = np.empty((len(found), code.rows), np.uint32)
         for first, messages in _messages(layout, layout.of_code(number), matrix):
-            leaves[:, first : first + len(messages)] = kernels.project(messages, basis).T
+            leaves[:, first : first + len(messages)] = kernels.host(kernels.project(messages, basis)).T
         paths = tuple(tuple(trees[number].range_proof(q, q + 1)) for q in found)
         opened.append(Opened(leaves, paths))
     made = np.array(rounds, np.uint64).reshape(-1, len(sums), DEGREE, 3)
@@ -392,8 +393,11 @@ def _check_code(
         raise VerificationError(1, f"evaluation: {e}") from e
     if any(f != root for f in found):
         raise VerificationError(7, "evaluation: a position is not under the code's root")
-    left = kernels.project(_signed(circle.basis(at)), w)
-    if not np.array_equal(left, kernels.project(_signed(opened.words), rows)):
+
+    def project(y: I32, s: U32) -> U32:
+        return kernels.host(kernels.project(y, s))
+
+    if not np.array_equal(circle.words(w, at, project), project(_signed(opened.words), rows)):
         raise VerificationError(8, "evaluation: the combined weights are not those that were coded")
 
 

@@ -104,9 +104,10 @@ class _SummedRows:
             raise VerificationError(8, "an element of C is larger than any product of these factors")
         drawn = sample31(self._transcript.challenge("random rows"), (len(a), DEGREE))
         r = np.ascontiguousarray(drawn.T)
-        u = self._kernels.project(np.ascontiguousarray(c.T), r).T
+        k = self._kernels
+        u = k.host(k.project(np.ascontiguousarray(c.T), r)).T
         plane = self._layout.number[FACTOR, member, 0]
-        self.sums.add(plane, 0, u, self._kernels.fold(np.ascontiguousarray(a), r))
+        self.sums.add(plane, 0, u, k.host(k.fold(np.ascontiguousarray(a), r)))
 
     def digest(self) -> bytes:
         """Return the digest of everything that the prover of this product chose."""

@@ -188,7 +188,7 @@ def check_leaves(
         for plane, matrix in _planes(layout, spec, weight):
             messages = layout.messages(plane, matrix, 0, plane.rows)
             columns = slice(plane.first, plane.first + plane.rows)
-            words[plane.code][:, columns] = kernels.project(messages, basis[plane.code]).T
+            words[plane.code][:, columns] = kernels.host(kernels.project(messages, basis[plane.code])).T
     for number, (at, found) in enumerate(zip(places, words, strict=True)):
         made = digests_of(found, layout, number, kernels)
         for place, digest in zip(at, made, strict=True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import U64
 from proofcompute.codes import extension, sumcheck
 from proofcompute.codes.circle import CircleCode, draw_positions, encode31, power
@@ -34,6 +36,25 @@ def test_words_are_messages_times_the_basis(length: int, rho: int) -> None:
     basis = code.basis(range(code.size)).astype(object)
     words = np.concatenate([encode31(rows, code.bits, code.twiddles(c)) for c in range(code.cosets)])
     assert np.array_equal(words, basis @ rows.T.astype(object) % P31)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 511, 512, 513, 1100, 2048])
+def test_words_at_positions_are_messages_times_the_basis(length: int) -> None:
+    code = CircleCode.of_rate(length, 2)
+    places = sorted({0, 1 % code.size, code.size // 2, code.size - 1})
+    basis = code.basis(places).astype(object)
+    x, y = power(code.exponent(places[-1]))
+    factors = [y, x]
+    while len(factors) < 12:
+        factors.append((2 * factors[-1] ** 2 - 1) % P31)
+    last = [math.prod(f for i, f in enumerate(factors) if j >> i & 1) % P31 for j in range(length)]
+    assert basis[-1].tolist() == last
+    messages = np.random.default_rng(length).integers(0, P31, (3, length), dtype=np.uint32)
+    messages[0] = P31 - 1
+    for kernels in (kernels_for("numpy"), kernels_for("cpu")):
+        found = code.words(messages, places, kernels.project)
+        assert found.dtype == np.uint32
+        assert np.array_equal(found, basis @ messages.T.astype(object) % P31)
 
 
 def test_the_basis_is_what_it_is_said_to_be() -> None:

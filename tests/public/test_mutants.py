@@ -161,7 +161,7 @@ MUTANTS: dict[str, Mutant] = {
         (
             never(
                 EVALUATION,
-                "not np.array_equal(left, kernels.project(_signed(opened.words), rows))",
+                "not np.array_equal(circle.words(w, at, project), project(_signed(opened.words), rows))",
             ),
         ),
         lambda: of(lying(KIND, false())[0]),
