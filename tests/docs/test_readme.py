@@ -26,7 +26,7 @@ def runnable(file: Path) -> list[markdown.Block]:
     return [b for b in markdown.blocks(file.read_text("utf-8")) if b.run]
 
 
-NEEDS = {"docs/guides/verdicts.md": "py_ecc"}
+NEEDS = {"docs/guides/ledger.md": "sqlalchemy", "docs/guides/verdicts.md": "py_ecc"}
 """Packages without which the examples of a page cannot run."""
 WITH_EXAMPLES = [name for name, file in zip(NAMES, FILES, strict=True) if runnable(file)]
 

@@ -13,7 +13,7 @@ from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
 from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import EquivocationError, FormatError, InputError, LedgerError
-from proofcompute.ledger import Ledger, TreeHead
+from proofcompute.ledger import AuditVerdict, Ledger, TreeHead
 from proofcompute.ledger.checking import Checked, check_heads, check_leaves
 from proofcompute.ledger.exports import EXPORT, MAX_HEADS, open_export, write_export
 from proofcompute.ledger.merkle import EMPTY, Growing, leaf_hash
@@ -216,7 +216,7 @@ def test_hostile_exports_are_rejected(tmp_path: Path, name: str) -> None:
         assert ledger.log.size == 0
 
 
-TWICE = [
+TWICE: list[tuple[list[AuditVerdict], str]] = [
     ([verdict(0), verdict(0)], "leaf 1 says again"),
     ([verdict(0), verdict(0, made=7)], "leaf 1 says again"),
     ([verdict(0), replace(verdict(0), node=NODES[1]).signed(AUDITORS[1])], "leaf 1: the"),
@@ -225,9 +225,9 @@ TWICE = [
 
 @pytest.mark.parametrize(("leaves", "message"), TWICE)
 def test_an_import_takes_only_what_a_ledger_would_have(
-    tmp_path: Path, leaves: list[object], message: str
+    tmp_path: Path, leaves: list[AuditVerdict], message: str
 ) -> None:
-    path = frames(tmp_path / "log", front(len(leaves)), *(leaf.encode() for leaf in leaves))  # type: ignore[attr-defined]
+    path = frames(tmp_path / "log", front(len(leaves)), *(leaf.encode() for leaf in leaves))
     with Ledger.make(tmp_path / "ledger.db") as ledger, open_export(path) as export:
         with pytest.raises(LedgerError, match=message):
             restore(ledger, export)
