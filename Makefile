@@ -26,6 +26,9 @@ LOCK := requirements-dev.lock
 JUDGES := tests/networks/judges
 KERNELS := proofcompute.arithmetic.backends.numba.building
 
+# Tests start some hundreds of processes: each would compile all modules again if none may keep what it compiled.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Compile caches of `make test` start empty, so that what is tested is what a first user gets.
 FRESH := build/fresh-cache
 FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH)/numba
