@@ -470,10 +470,14 @@ def test_a_ledger_gives_records_and_bundles(tmp_path: Path) -> None:
     network, folder = ("network", "verified-cluster"), tmp_path / "bundles"
     period = ("--from", moment(made - HOUR), "--until", moment(made))
     given = ("--bundles", folder, "-o", tmp_path / "records", *period)
-    said_of = done(*network, "records", where, policy, *given)
+    some = next(iter(found.values())).node
+    said_of = done(*network, "records", where, policy, *given, "--hardware", f"{some.hex()}=h100")
     assert (said_of["bundles"], said_of["missing"]) == (2, [(b"f" * 32).hex()])
     value = json.loads((tmp_path / "records").read_text())
     assert value["log"] == {"size": size, "root": root}
+    assert value["nodes"][some.hex()]["hardware"] == "h100"
+    unknown = ("--force", "--hardware", f"{OTHER.public.hex()}=h100")
+    assert "no node" in refused(*network, "records", where, policy, *given, *unknown)
     assert set(value["nodes"]) == {each.node.hex() for each in found.values()}
     for key, entry in value["nodes"].items():
         many = sum(each.node.hex() == key for each in found.values())

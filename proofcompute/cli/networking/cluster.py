@@ -74,12 +74,16 @@ def records(
         str | None, typer.Option("--until", metavar="TIME", help="Its end.", show_default="now")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="What the cluster is called.")] = "cluster",
+    hardware: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PUBKEY=CLASS", help="A node's class of hardware. Repeatable."),
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Take from a ledger the records of a period, and the evidence of the policy's auditors about it.
 
-    Add what a ledger does not know, before judging: hardware (a class by node) and seconds (by receipt).
+    A ledger does not know how long answers took: add seconds by the digests of receipts before judging.
     """
     from proofcompute.ledger import Ledger
     from proofcompute.networks.cluster.forms import MAX_POLICY, Policy
@@ -88,10 +92,14 @@ def records(
 
     check_output(output, force=force)
     asked, out = Policy.read(read_limited(policy, MAX_POLICY, "policy")), Output(json)
+    classes = {
+        hex_bytes(node, "the node's public key"): label
+        for node, _, label in (each.partition("=") for each in hardware or ())
+    }
     missing, written = [], 0
     bundles.mkdir(parents=True, exist_ok=True)
     with Ledger(ledger) as opened:
-        known = recorded(opened, name, _time(start), _time(until))
+        known = recorded(opened, name, _time(start), _time(until), classes)
         for digest, data in kept(opened, asked, known):
             if data is None:
                 missing.append(digest.hex())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from proofcompute.encoding.strict_json import Json
@@ -44,21 +44,26 @@ def _verdicts(ledger: Ledger, node: bytes, start: int, end: int) -> Iterator[Ver
         last = page[-1].leaf
 
 
-def records(ledger: Ledger, name: str, start: int, end: int) -> Records:
+def records(
+    ledger: Ledger, name: str, start: int, end: int, hardware: Mapping[bytes, str] | None = None
+) -> Records:
     """Return the records of a cluster: all nodes of the ledger that are not retired.
 
-    Probes are the challenges of auditors, which a node answered if it was neither silent nor refused. Classes
-    of hardware and what answers took are nothing that a ledger knows; who knows them adds them.
+    Probes are the challenges of auditors, which a node answered if it was neither silent nor refused. What
+    answers took is nothing that a ledger knows; who knows it adds it.
 
     Args:
         ledger: where it is recorded.
         name: what the cluster is called.
         start: begin of the period, in milliseconds since the Unix epoch.
         end: its end, likewise.
+        hardware: classes of hardware by the nodes' keys, which a ledger does not know.
 
-    Raises InputError if there are no nodes, or the period is none.
+    Raises InputError if there are no nodes, hardware is of a node that the ledger does not have, or the
+    period is none.
     """
     nodes: dict[str, Json] = {}
+    classes = dict(hardware or {})
     for node in _nodes(ledger):
         if node.state == "retired":
             continue
@@ -69,10 +74,13 @@ def records(ledger: Ledger, name: str, start: int, end: int) -> Records:
                 answered += each.verdict.outcome.kind not in ("silent", "refused")
         nodes[node.key.hex()] = {
             "answers": _answers(ledger, node.key, start, end),
+            **({"hardware": classes.pop(node.key)} if node.key in classes else {}),
             **({"probes": {"asked": asked, "answered": answered}} if asked else {}),
         }
     if not nodes:
         raise InputError("the ledger has no nodes")
+    if classes:
+        raise InputError(f"the ledger has no node {next(iter(classes)).hex()} whose hardware that could be")
     size = ledger.log.size
     log: dict[str, Json] = {"log": {"size": size, "root": ledger.log.root(size).root.hex()}} if size else {}
     return Records.of(
