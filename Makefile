@@ -29,7 +29,8 @@ KERNELS := proofcompute.arithmetic.backends.numba.building
 # Tests start some hundreds of processes: each would compile all modules again if none may keep what it compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-# Compile caches of `make test` start empty, so that what is tested is what a first user gets.
+# Compile caches of `make test` start empty, so that what is tested is what a first user gets. Before all tests,
+# not before a few, they are filled: processes that run tests start with the same kernels, and each compiles them.
 FRESH := build/fresh-cache
 FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH)/numba
 
@@ -58,6 +59,7 @@ fleet-demo: $(VENV)/serving ## a gateway before four nodes, three of which cheat
 test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges $(VENV)/vyper/installed lint ## lint, then run all tests with empty compile caches
 	rm -rf $(FRESH)
 	mkdir -p $(FRESH)
+	$(if $(PYTEST_ARGS),,$(FRESH_ENV) $(BIN)/proofcompute warm-up)
 	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) $(PYTEST_ARGS)
 
 torch-test: $(VENV)/torch ## the tests that need PyTorch, which is installed first; `make test` skips them without it
