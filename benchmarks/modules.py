@@ -2,8 +2,8 @@
 
 The block runs in float32 and, where PyTorch can, with int8 products (dynamic quantisation); the wrapped
 program runs in ``auto``, committing and signing included. All take turns in one process, and the least time
-of each counts. ``--processor`` measures the processor time of one thread instead, which says more on a machine
-that others use. Needs PyTorch (`make .venv/torch`).
+of each counts. ``--processor`` measures the processor time of one thread instead, which says more on a
+machine that others use. Needs PyTorch (`make .venv/torch`).
 """
 
 from __future__ import annotations
