@@ -122,7 +122,8 @@ def test_an_auditor_logs_each_verdict_once(log: pytest.LogCaptureFixture) -> Non
 
     sent = synthetic.frames(opening)[:-1]
     receipt = pc.Receipt.decode(answer.receipt)
-    wrong = synthetic.closed([*sent[:-1], sent[-1][:-1] + b"\0"], receipt, challenge)
+    last = sent[-1][:-1] + bytes([sent[-1][-1] ^ 1])
+    wrong = synthetic.closed([*sent[:-1], last], receipt, challenge)
     with pytest.raises(pc.VerificationError) as rejected:
         checking.check(asked, answer.receipt, challenge, wrong)
     assert rejected.value.attributable
