@@ -157,8 +157,11 @@ def _add_proofs(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/proofs/card/{model}")
     async def card(model: str) -> Response:
         """Return the card of a model (application/cbor), by its name or its model id."""
-        if (found := gateway.card(model)) is None:
-            raise Refusal.of(404, "there is no card of such a model here", "model_not_found")
+        if not gateway.has(model):
+            raise Refusal.of(404, "there is no such model here; see /v1/models", "model_not_found")
+        found = gateway.card(model) or await gateway.fetch_card(model)
+        if found is None:
+            raise Refusal.of(503, "no node gives its card now", "no_node", kind="server_error", wait=5)
         return Response(found.encode(), media_type="application/cbor")
 
     @app.post("/v1/proofs/open")

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, final
 
+import httpx2
 from prometheus_client import Counter
 
 from proofcompute.arithmetic.devices import kernels_for
@@ -23,7 +24,7 @@ from proofcompute.client.entries import State
 from proofcompute.client.pins import Pins
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.files import read_limited
-from proofcompute.errors import InputError, ProofcomputeError
+from proofcompute.errors import InputError, ProofcomputeError, ServiceError, VerificationError
 from proofcompute.gateway.auditing import Auditing, Held, Job
 from proofcompute.gateway.federation import ModelEntry, ModelsFile, NodesFile
 from proofcompute.gateway.fleet import Fleet, Member
@@ -34,6 +35,7 @@ from proofcompute.gateway.watching import Broadcast
 from proofcompute.limits import KIB, MAX_CARD
 from proofcompute.logs import service_log
 from proofcompute.models.card import ModelCard
+from proofcompute.openai import CARD_PATH
 from proofcompute.serving.clients import ApiKeys, addresses_of
 from proofcompute.serving.metrics import Responses
 from proofcompute.serving.refusals import Refusal
@@ -186,11 +188,36 @@ class Gateway:
         """Return the id of a model."""
         return self._ids[name]
 
+    def _named(self, name: str) -> str | None:
+        """Return the name of a model, given its name or its id in hexadecimal; None if there is none."""
+        return name if name in self._ids else next((n for n, i in self._ids.items() if i.hex() == name), None)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a model with this name or this id in hexadecimal."""
+        return self._named(name) is not None
+
     def card(self, name: str) -> ModelCard | None:
         """Return the card of a model by its name or its id in hexadecimal; None if it is not known here."""
-        digest = self._ids.get(name) or next((i for i in self._ids.values() if i.hex() == name), None)
-        served = None if digest is None else self.pins.served(digest)
+        named = self._named(name)
+        served = None if named is None else self.pins.served(self._ids[named])
         return None if served is None else served.card
+
+    async def fetch_card(self, name: str) -> ModelCard | None:
+        """Fetch the card of a model from a node; None if none gives it. It must hash to the pinned id."""
+        if (named := self._named(name)) is None:
+            return None
+        for member in self.fleet.order(named):
+            url = f"{member.entry.url}{CARD_PATH}/{self._ids[named].hex()}"
+            try:
+                found = await member.client.get(url)
+                if found.status_code == 200:
+                    served = await asyncio.to_thread(self.pins.learn, self._ids[named], found.content)
+                    return served.card
+            except VerificationError as e:
+                self._quarantine(member, str(e))
+            except (httpx2.TransportError, ServiceError) as e:
+                member.failed(f"it cannot be reached: {e or type(e).__name__}")
+        return None
 
     async def prepare(self, nbytes: int, call: Callable[_P, _R], *args: _P.args, **named: _P.kwargs) -> _R:
         """Call a function that reads a body of so many bytes."""

@@ -10,9 +10,9 @@ import openai
 import pytest
 
 from client.standin import NAME, NODE, model
-from gateway.standing import CHAT, IDENTITIES, STREAM, asked, gateway, honest, standing
+from gateway.standing import CHAT, IDENTITIES, STREAM, Said, asked, gateway, honest, standing
 from proofcompute.client import ProofTransport
-from proofcompute.gateway import application
+from proofcompute.gateway import Gateway, application
 from proofcompute.openai import NONCE_HEADER, ProofField, completion_id
 from proofcompute.protocol.messages import Receipt
 
@@ -175,9 +175,9 @@ def test_models_cards_and_health() -> None:
             assert (listed["id"], listed["proofcompute"]["model_id"]) == (NAME, model().model_id.hex())
             assert (await ask(None, f"/v1/models/{NAME}")).json == listed
             assert (await ask(None, "/v1/models/none")).status == 404
-            assert (await ask(None, f"/v1/proofs/card/{NAME}")).status == 404  # not fetched from a node yet
-            await ask(CHAT)
-            assert (await ask(None, f"/v1/proofs/card/{NAME}")).body == model().card.encode()
+            assert (await ask(None, "/v1/proofs/card/none")).status == 404
+            for name in (NAME, model().model_id.hex()):  # the first is fetched from a node
+                assert (await ask(None, f"/v1/proofs/card/{name}")).body == model().card.encode()
             assert (await ask(None, "/health")).json == {"status": "ok", "nodes": 1, "asked": 1}
             assert (await ask(None, "/healthz")).body == b"ok"
             assert b"proofcompute_gateway_attempts_total" in (await ask(None, "/metrics")).body
@@ -187,3 +187,21 @@ def test_models_cards_and_health() -> None:
             assert (await ask(None, "/healthz")).status == 503
 
     asyncio.run(look())
+
+
+def test_a_card_of_another_model_is_not_passed_on() -> None:
+    made = gateway({"north": honest("north", seed=1)})
+    (said,) = asked_for(made, f"/v1/proofs/card/{NAME}")
+    assert said.status == 503
+    assert made.fleet.members["north"].state == "quarantined"
+    made = gateway({"north": honest("north", seed=1), "south": honest("south")}, first="north")
+    (said,) = asked_for(made, f"/v1/proofs/card/{NAME}")
+    assert said.body == model().card.encode()
+
+
+def asked_for(made: Gateway, path: str) -> list[Said]:
+    async def look() -> list[Said]:
+        async with standing(made) as ask:
+            return [await ask(None, path)]
+
+    return asyncio.run(look())
