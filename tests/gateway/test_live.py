@@ -65,7 +65,8 @@ def test_a_client_audits_a_node_through_the_gateway(before: Live) -> None:
     url = f"{before.url}/v1"
     transport = ProofTransport(url, chat_model().model_id, node=NODE.public, terms=False)
     with httpx2.Client(transport=transport, timeout=SOON) as client:
-        client.post(f"{url}/chat/completions", json=CHAT).raise_for_status()
+        found = client.post(f"{url}/chat/completions", json=CHAT)
+        assert found.status_code == 200, found.text
     (checked,) = transport.checked
     challenger = Challenger(url, chat_model(), device=KERNELS, node=NODE.public)
     audited = challenger.audit(checked, "all")
@@ -92,7 +93,8 @@ def test_a_client_that_leaves_frees_the_node(before: Live, node: Running) -> Non
     body = {**CHAT, "max_tokens": 400, "stream": True, "ignore_eos": True}
     url = f"{before.url}/v1/chat/completions"
     with httpx2.Client(timeout=SOON) as client, client.stream("POST", url, json=body) as response:
-        next(response.iter_lines())
+        response.raise_for_status()
+        assert "choices" in next(response.iter_lines())
     member = before.gateway.fleet.members["north"]
     end = time.monotonic() + SOON
     while member.live or node.service.active:
