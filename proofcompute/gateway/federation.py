@@ -66,10 +66,14 @@ class NodeEntry(_Strict):
     url: str = Field(max_length=2048, description="Base URL of its interface, such as https://host:8000/v1")
     key: Hex32 = Field(description="Its public key, which must have signed every receipt")
     models: tuple[Name, ...] = Field(min_length=1, max_length=MAX_MODELS, description="Models that it serves")
-    price: float = Field(0.0, ge=0, le=1e6, description="Price of a million tokens, in any one currency")
-    most: int = Field(32, ge=1, le=4096, description="Most answers of it at a time")
+    price: float = Field(
+        default=0.0, ge=0, le=1e6, description="Price of a million tokens, in any one currency"
+    )
+    most: int = Field(default=32, ge=1, le=4096, description="Most answers of it at a time")
     api_key_env: str | None = Field(
-        None, pattern="^[A-Z][A-Z0-9_]{0,63}$", description="Environment variable with the key to show it"
+        default=None,
+        pattern="^[A-Z][A-Z0-9_]{0,63}$",
+        description="Environment variable with the key to show it",
     )
     terms: Required = Field(default=Required(), description="What its terms must promise")
 
@@ -115,7 +119,7 @@ class Audits(_Strict):
         description="replay: computed again with the weights; opening: cells that the node opens"
     )
     share: float = Field(gt=0, le=1, description="Probability with which an answer is audited")
-    cells: int | Literal["all"] = Field(16, description="Cells that are opened")
+    cells: int | Literal["all"] = Field(default=16, description="Cells that are opened")
 
     @field_validator("cells")
     @classmethod
@@ -129,10 +133,12 @@ class ModelEntry(_Strict):
     """One model."""
 
     name: Name
-    card: str | None = Field(None, max_length=4096, description="File of its card")
-    model_id: Hex32 | None = Field(None, description="Its id; its card is fetched from a node then")
-    weights: str | None = Field(None, max_length=4096, description="Model file, to compute answers again")
-    key: str | None = Field(None, max_length=4096, description="Secret key for it, to check openings")
+    card: str | None = Field(default=None, max_length=4096, description="File of its card")
+    model_id: Hex32 | None = Field(default=None, description="Its id; its card is fetched from a node then")
+    weights: str | None = Field(
+        default=None, max_length=4096, description="Model file, to compute answers again"
+    )
+    key: str | None = Field(default=None, max_length=4096, description="Secret key for it, to check openings")
     audit: Audits | None = None
 
     @model_validator(mode="after")
