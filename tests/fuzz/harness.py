@@ -76,6 +76,7 @@ SHARES: Final = {
     "inputs: array": 0.5,
     "inputs: JSON": 0.5,
     "inputs: picture": 1.0,
+    "stages": 0.3,
     "evidence": 1.0,
     "evidence file": 0.5,
     "evidence: opening": 0.3,
