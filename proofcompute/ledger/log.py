@@ -14,7 +14,7 @@ from proofcompute.ledger import merkle, tables
 from proofcompute.ledger.database import Database
 from proofcompute.ledger.messages import TreeHead
 
-__all__ = ["Log", "Proof", "append", "keep_head", "locked_size"]
+__all__ = ["Appending", "Log", "Proof", "keep_head", "locked_size"]
 
 _AT_ONCE: Final = 1000
 """Leaves that are read in one go."""
@@ -36,19 +36,36 @@ def locked_size(connection: Connection) -> int:
     return int(size)
 
 
-def append(connection: Connection, size: int, data: bytes) -> int:
-    """Append a leaf to the log of ``size`` leaves, which the caller holds; return its number."""
-    # only subtrees that the leaf completes are read: those behind the lowest bits of the size that are set
-    left = size & (size + 1)
-    tree = merkle.Growing(size, _nodes(connection, merkle.parts(left, size)))
-    made = tree.append(merkle.leaf_hash(data))
-    connection.execute(insert(tables.leaves), {"number": size, "data": data})
-    connection.execute(
-        insert(tables.log_nodes),
-        [{"level": level, "number": number, "hash": value} for (level, number), value in made],
-    )
-    connection.execute(update(tables.log).where(tables.log.c.id == 1).values(size=size + 1))
-    return size
+class Appending:
+    """Leaves that a transaction appends to the log, which nobody else appends to until it ends.
+
+    They are written by :meth:`flush`, before what refers to them.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.size = locked_size(connection)
+        """Leaves of the log, those that are not written yet included."""
+        self._tree = merkle.Growing(self.size, _nodes(connection, merkle.parts(0, self.size)))
+        self._leaves: list[dict[str, object]] = []
+        self._made: list[dict[str, object]] = []
+
+    def append(self, data: bytes) -> int:
+        """Append a leaf, and return its number."""
+        number, self.size = self.size, self.size + 1
+        self._leaves.append({"number": number, "data": data})
+        for (level, at), value in self._tree.append(merkle.leaf_hash(data)):
+            self._made.append({"level": level, "number": at, "hash": value})
+        return number
+
+    def flush(self) -> None:
+        """Write what was appended."""
+        if self._leaves:
+            self._connection.execute(insert(tables.leaves), self._leaves)
+            self._connection.execute(insert(tables.log_nodes), self._made)
+            row = update(tables.log).where(tables.log.c.id == 1)
+            self._connection.execute(row.values(size=self.size))
+            self._leaves, self._made = [], []
 
 
 class Log:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, Select, insert, select, tuple_
 
 from proofcompute.bls.signatures import signed_by_all
 from proofcompute.encoding import wire
@@ -19,11 +19,11 @@ from proofcompute.errors import (
     VerdictFault,
 )
 from proofcompute.ledger import tables
-from proofcompute.ledger.counting import count_in
+from proofcompute.ledger.counting import Counting
 from proofcompute.ledger.database import Database
 from proofcompute.ledger.fleet import MOST
 from proofcompute.ledger.inserting import insert_new
-from proofcompute.ledger.log import append, locked_size
+from proofcompute.ledger.log import Appending, locked_size
 from proofcompute.ledger.messages import AuditVerdict
 from proofcompute.ledger.records import Recorded, VerdictRecord
 from proofcompute.ledger.trust import TrustPolicy
@@ -122,14 +122,14 @@ class Verdicts:
         about = verdict.statement.receipt_digest
         verify_verdict(policy, verdict, Expected(receipt_digest=about, now=self._clock()))
         with self._database.writing() as connection:
-            size = locked_size(connection)
+            locked_size(connection)
             _require_receipt(connection, about)
             quorums = tables.quorums
             known = select(quorums.c.leaf).where(quorums.c.statement == verdict.statement.digest)
             found = connection.execute(known).scalar()
             if found is not None:
                 return Recorded(found, new=False)
-            return Recorded(insert_quorum(connection, size, verdict), new=True)
+            return Recorded(insert_quorum(connection, verdict), new=True)
 
     def quorums(self, receipt: bytes) -> list[tuple[int, QuorumVerdict]]:
         """Return the quorums' verdicts about a receipt, with their leaves."""
@@ -227,27 +227,38 @@ def record_in(
     lies: list[EquivocationError] = []
     if not verdicts:
         return made, lies
-    size = locked_size(connection)
-    _hold_nodes(connection, {verdict.node for verdict in verdicts})
+    log = Appending(connection)
+    counting = Counting(connection, verdicts, policy)
+    said = _said_before(connection, verdicts)
+    rows: list[dict[str, Any]] = []
+    seconds: list[dict[str, Any]] = []
     for verdict in verdicts:
-        found = _said_before(connection, verdict)
+        found = said.get(verdict.key)
         if found is None:
-            receipt = _receipt_of(connection, verdict)
-            leaf = append(connection, size, verdict.encode())
-            _insert(connection, leaf, verdict)
-            count_in(connection, leaf, verdict, receipt, policy)
-            size += 1
+            counting.require(verdict)
+            leaf = log.append(verdict.encode())
+            rows.append(_row(leaf, verdict))
+            counting.count(leaf, verdict)
+            said[verdict.key] = VerdictRecord(leaf, verdict)
             made.append(Recorded(leaf, new=True))
-        else:
-            if not verdict.agrees(found.verdict):
-                size += _keep_both(connection, size, found, verdict)
-                lies.append(
-                    EquivocationError(
-                        f"the auditor {verdict.auditor.hex()} said {found.verdict.outcome} of the receipt "
-                        f"{verdict.receipt_digest.hex()}, and now {verdict.outcome}"
-                    )
+            continue
+        if not verdict.agrees(found.verdict):
+            log.flush()
+            if not _is_kept(connection, found, verdict, seconds):
+                leaf = log.append(verdict.encode())
+                seconds.append({"leaf": leaf, "first": found.leaf, "auditor": verdict.auditor})
+            lies.append(
+                EquivocationError(
+                    f"the auditor {verdict.auditor.hex()} said {found.verdict.outcome} of the receipt "
+                    f"{verdict.receipt_digest.hex()}, and now {verdict.outcome}"
                 )
-            made.append(Recorded(found.leaf, new=False))
+            )
+        made.append(Recorded(found.leaf, new=False))
+    log.flush()  # before what refers to leaves
+    for table, new in ((tables.verdicts, rows), (tables.equivocations, seconds)):
+        if new:
+            connection.execute(insert(table), new)
+    counting.flush()
     return made, lies
 
 
@@ -257,9 +268,11 @@ def raise_first(lies: Sequence[EquivocationError]) -> None:
         raise lies[0]
 
 
-def insert_quorum(connection: Connection, size: int, verdict: QuorumVerdict) -> int:
-    """Append a quorum's verdict to the log of ``size`` leaves, which the caller holds."""
-    leaf, statement = append(connection, size, verdict.encode()), verdict.statement
+def insert_quorum(connection: Connection, verdict: QuorumVerdict) -> int:
+    """Append a quorum's verdict to the log, and return its leaf."""
+    log, statement = Appending(connection), verdict.statement
+    leaf = log.append(verdict.encode())
+    log.flush()
     connection.execute(
         insert(tables.quorums),
         {
@@ -284,66 +297,45 @@ def _leaf(connection: Connection, number: int) -> VerdictRecord:
     return VerdictRecord(number, AuditVerdict.decode(bytes(data)))
 
 
-def _said_before(connection: Connection, verdict: AuditVerdict) -> VerdictRecord | None:
+def _said_before(
+    connection: Connection, verdicts: Sequence[AuditVerdict]
+) -> dict[tuple[bytes, bytes, bytes], VerdictRecord]:
+    """Return what the same auditors said about the same before."""
     rows = tables.verdicts
-    receipt, challenge, auditor = verdict.key
-    wanted = _verdict_rows().where(
-        rows.c.receipt == receipt, rows.c.challenge == challenge, rows.c.auditor == auditor
+    key = tuple_(rows.c.receipt, rows.c.challenge, rows.c.auditor)
+    wanted = _verdict_rows().where(key.in_(list({v.key for v in verdicts})))
+    found = (
+        VerdictRecord(row.leaf, AuditVerdict.decode(bytes(row.data)))
+        for row in connection.execute(wanted).all()
     )
-    row = connection.execute(wanted).one_or_none()
-    return None if row is None else VerdictRecord(row.leaf, AuditVerdict.decode(bytes(row.data)))
+    return {one.verdict.key: one for one in found}
 
 
-def _keep_both(connection: Connection, size: int, first: VerdictRecord, second: AuditVerdict) -> int:
-    """Append a verdict that contradicts an earlier one, unless it is there. Returns how many leaves."""
+def _is_kept(
+    connection: Connection, first: VerdictRecord, second: AuditVerdict, seconds: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether a verdict that contradicts an earlier one is a leaf already."""
     rows = tables.equivocations
     known = connection.execute(select(rows.c.leaf).where(rows.c.first == first.leaf)).scalars().all()
-    if any(_leaf(connection, leaf).verdict.agrees(second) for leaf in known):
-        return 0
-    leaf = append(connection, size, second.encode())
-    connection.execute(insert(rows), {"leaf": leaf, "first": first.leaf, "auditor": second.auditor})
-    return 1
+    mine = [row["leaf"] for row in seconds if row["first"] == first.leaf]
+    return any(_leaf(connection, leaf).verdict.agrees(second) for leaf in (*known, *mine))
 
 
-def _insert(connection: Connection, leaf: int, verdict: AuditVerdict) -> None:
-    connection.execute(
-        insert(tables.verdicts),
-        {
-            "leaf": leaf,
-            "receipt": verdict.receipt_digest,
-            "challenge": verdict.challenge_digest,
-            "auditor": verdict.auditor,
-            "node": verdict.node,
-            "outcome": verdict.outcome.kind,
-            "step": verdict.outcome.step,
-            "check": verdict.check,
-            "made": verdict.made / 1000,
-        },
-    )
+def _row(leaf: int, verdict: AuditVerdict) -> dict[str, Any]:
+    return {
+        "leaf": leaf,
+        "receipt": verdict.receipt_digest,
+        "challenge": verdict.challenge_digest,
+        "auditor": verdict.auditor,
+        "node": verdict.node,
+        "outcome": verdict.outcome.kind,
+        "step": verdict.outcome.step,
+        "check": verdict.check,
+        "made": verdict.made / 1000,
+    }
 
 
 def _require_receipt(connection: Connection, digest: bytes) -> None:
     rows = tables.receipts
     if connection.execute(select(rows.c.digest).where(rows.c.digest == digest)).scalar() is None:
         raise InputError(f"the ledger knows no receipt {digest.hex()}: add it first")
-
-
-def _receipt_of(connection: Connection, verdict: AuditVerdict) -> Mapping[str, Any]:
-    """Return the row of a verdict's receipt. Raises InputError, or MismatchError if it is about another."""
-    rows = tables.receipts
-    found = connection.execute(select(rows).where(rows.c.digest == verdict.receipt_digest)).one_or_none()
-    if found is None:
-        raise InputError(f"the ledger knows no receipt {verdict.receipt_digest.hex()}: add it first")
-    for name in ("node", "request_digest", "model_id"):
-        if bytes(getattr(found, name)) != getattr(verdict, name):
-            raise MismatchError(
-                f"the verdict and the receipt {verdict.receipt_digest.hex()} differ in {name}"
-            )
-    return dict(found._mapping)
-
-
-def _hold_nodes(connection: Connection, keys: set[bytes]) -> None:
-    """Hold the rows of nodes, in the order in which all writers hold them."""
-    nodes = tables.nodes
-    wanted = select(nodes.c.key).where(nodes.c.key.in_(keys)).order_by(nodes.c.key)
-    connection.execute(wanted.with_for_update(key_share=True)).all()

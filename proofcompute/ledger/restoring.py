@@ -66,7 +66,7 @@ def _take(connection: Connection, size: int, data: bytes, policy: TrustPolicy) -
         )
         if connection.execute(known).scalar() is None:
             raise LedgerError(f"leaf {size} is of a quorum, about a receipt that no auditor judged before")
-        insert_quorum(connection, size, found)
+        insert_quorum(connection, found)
         return
     made = found.made / 1000
     add_nodes(connection, [(NewNode(found.node, ""), made)])

@@ -105,8 +105,8 @@ MUTANTS: dict[str, Mutant] = {
         there(test_verdicts.test_an_auditor_that_says_two_things_is_on_record),
     ),
     "a verdict about another receipt": Mutant(
-        "recording",
-        "if bytes(getattr(found, name)) != getattr(verdict, name):",
+        "counting",
+        "if bytes(found[name]) != getattr(verdict, name):",
         "if name is None:",
         there(test_verdicts.test_verdicts_are_about_known_receipts),
     ),
@@ -118,7 +118,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a contradicted node goes on": Mutant(
         "counting",
-        'if verdict.outcome.kind in policy.quarantined and row.state == "active":',
+        'if verdict.outcome.kind in self._policy.quarantined and node["state"] == "active":',
         "if verdict is None:",
         there(test_verdicts.test_an_answer_counts_once),
     ),
