@@ -36,7 +36,7 @@ _BATCH = 10_000
 
 def jobs_per_second(where: str, auditors: int, count: int, at_once: int) -> float:
     """Let auditors finish so many jobs; processes are started before the jobs are there."""
-    prepare(where, count, due=(due := time.time() + 5 + auditors))
+    prepare(where, count, due=time.time() + 5 + 3 * auditors)
     processes = [started(where, n, count, at_once) for n in range(auditors)]
     try:
         finished = sum(ended(processes))
@@ -47,7 +47,8 @@ def jobs_per_second(where: str, auditors: int, count: int, at_once: int) -> floa
         if finished != count or ledger.log.size != count:
             raise SystemExit(f"{finished} of {count} jobs were finished, {ledger.log.size} verdicts recorded")
         last = max(v.verdict.made for v in ledger.verdicts.verdicts(limit=100)) / 1000
-    return count / (last - due)
+        first = ledger.verdicts.verdict(0).verdict.made / 1000
+    return count / (last - first)
 
 
 def fill(where: str, nodes: int, receipts: int) -> list[bytes]:
