@@ -24,7 +24,8 @@ from proofcompute.arithmetic.backends.numba_cuda import DeviceArrays, kernels  #
 from proofcompute.arithmetic.backends.scalar.rounded import plus, times  # noqa: E402
 
 TESTS = Path(__file__).parents[1]
-ARCHITECTURES = ((7, 5), (9, 0), (12, 0))
+ARCHITECTURES = [(7, 5), pytest.param((9, 0), marks=pytest.mark.slow), (12, 0)]
+"""The oldest and the newest; with --slow one between, for which the compiler is the same."""
 ROUNDED = {"add.rn.f32", "sub.rn.f32", "mul.rn.f32", "div.rn.f32", "sqrt.rn.f32"}
 CONVERSIONS = {"cvt.rn.f32.s16", "cvt.rn.f32.s32", "cvt.rn.f32.s64", "cvt.rzi.s32.f32"}
 EXACT = re.compile(r"(mov|ld|st|selp|setp|neg|abs|copysign|min|max)\.")
