@@ -138,9 +138,13 @@ class _Run:
                 if done == self.prompt:
                     return
             elif fresh:
+                if done < known:  # the prompt goes on
+                    raise VerificationError(5, "a token was emitted before the prompt's end")
                 answer += fresh
                 if stop_reason(generation, answer, self.holds.card.vocabulary) is not None:
                     return
+            elif done == known:  # asked again, the stages could go on like this for ever
+                raise VerificationError(5, "no stage emitted the next token")
 
     def step(self, end: int, tokens: Sequence[int]) -> list[int]:
         """Let every stage compute the rows up to ``end``, and return the tokens that were emitted."""

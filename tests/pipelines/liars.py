@@ -29,6 +29,7 @@ LIES = (
     "another pipeline",
     "shows what nobody signed",
     "emits another token",
+    "emits nothing",
 )
 
 
@@ -63,6 +64,8 @@ class Liar:
         found = self.node.step(digest, end, tokens, handed)
         if self.lie == "emits another token" and found.emitted:
             return found._replace(emitted={name: (rows + 1) % 200 for name, rows in found.emitted.items()})
+        if self.lie == "emits nothing":
+            return found._replace(emitted={})
         if not self.lie.startswith("hands on other rows"):
             return found
         assert self._asked is not None

@@ -135,6 +135,12 @@ def test_a_token_that_a_stage_did_not_emit_is_not_signed_by_it() -> None:
         ask(links("emits another token", 2))
 
 
+def test_stages_that_emit_nothing_do_not_go_on_for_ever() -> None:
+    with pytest.raises(VerificationError, match="no stage emitted") as caught:
+        ask(links("emits nothing", 2))
+    assert caught.value.step == 5
+
+
 # -- what whole receipts and stages have to do with each other ---------------------------------------------
 def test_a_stages_receipt_stands_for_no_whole_run() -> None:
     _, answer = answered()
