@@ -529,7 +529,7 @@ MUTANTS: dict[str, tuple[tuple[Edit, ...], str, str]] = {
         "refuted",
     ),
     "the replay": (
-        (Edit("verifier.judging", "if self._replay_decides() and request is not None:", "if False:"),),
+        (Edit("verifier.judging", "if self._replay_decides(receipt) and request is not None:", "if False:"),),
         "a false answer that is not opened",
         "contradicted",
     ),

@@ -18,7 +18,7 @@ from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.protocol import cells as cells_module
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge, Generation, Receipt
+from proofcompute.protocol.messages import Challenge, Generation, Pipeline, Receipt
 from proofcompute.protocol.promises import require_retention
 from proofcompute.protocol.stop import check_answer, stop_reason
 from proofcompute.verifier import check_receipt
@@ -45,13 +45,16 @@ def test_every_signed_field_is_signed() -> None:
         "terms_digest": bytes(32),
         "retention": 0,
         "node": bytes(32),
+        "pipeline": Pipeline.of((1, 3), (NODE.public, bytes(32))),
     }
-    assert {*changes, "scheme", "signature"} == {f.name for f in fields(Receipt)}
+    assert {*changes, "stage", "scheme", "signature"} == {f.name for f in fields(Receipt)}
     good = case(honest(), Cell(BLOCK_0, 3, 5))
     for name, value in changes.items():
         forged: Receipt = replace(receipt, **{name: value})  # type: ignore[arg-type]
         assert forged.signed_digest != receipt.signed_digest
         assert replace(good, receipt=forged.encode()).rejection().step == 2
+    staged = replace(receipt, pipeline=changes["pipeline"])  # type: ignore[arg-type]
+    assert replace(staged, stage=1).signed_digest != staged.signed_digest
 
 
 def test_a_trace_that_is_not_kept_is_refused_before_cells_are_drawn() -> None:
