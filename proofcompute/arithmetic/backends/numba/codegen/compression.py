@@ -23,13 +23,14 @@ from proofcompute.arithmetic.backends.numba.codegen.vector import (
     load,
     offset,
     pointer,
+    prefetch,
     store,
     transpose,
     vector,
 )
 from proofcompute.commitments.hashing import DIGEST
 
-__all__ = ["compress", "copy", "finish"]
+__all__ = ["ahead", "compress", "copy", "finish"]
 
 _BLOCK: Final = 64
 _WORDS: Final = 16
@@ -125,6 +126,24 @@ def compress(context: Any, state: Any, data: Any, first: Any, stride: Any) -> An
         before = [load(b, state, place, WORD, LANES) for place in places]
         for place, value in zip(places, _rounds(b, before, words), strict=True):
             store(b, value, state, place, WORD)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@intrinsic
+def ahead(context: Any, data: Any, first: Any, stride: Any) -> Any:
+    """Prefetch the cache lines of data[first + lane stride], uint8 flat, which may lie outside of it.
+
+    Sixteen streams are more than processors follow by themselves, and a compression is too long for the next
+    one's loads to begin before its end.
+    """
+    signature = types.void(data, types.intp, types.intp)
+
+    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        data = pointer(context, b, sig.args[0], args[0])
+        for r in range(LANES):
+            prefetch(b, data, offset(b, args[1], args[2], r))
         return context.get_dummy_value()
 
     return signature, code

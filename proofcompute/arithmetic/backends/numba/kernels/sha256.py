@@ -32,7 +32,9 @@ _LENGTH: Final = 8
 
 _STARTS: Final = tuple(np.uint32(isqrt(p << 64) & 0xFFFFFFFF) for p in (2, 3, 5, 7, 11, 13, 17, 19))
 
-_compress, _copy, _finish = (emitted("compression", name) for name in ("compress", "copy", "finish"))
+_ahead, _compress, _copy, _finish = (
+    emitted("compression", name) for name in ("ahead", "compress", "copy", "finish")
+)
 
 
 @helper
@@ -83,6 +85,9 @@ def hash_groups(a: Any, b: Any, prefix: Any, rows: Any, out: Any) -> None:
             start = block * _BLOCK
             inner = inside_from <= block < inside_to
             if inner and lanes == LANES:
+                # The last byte of the next block; after the last one, the first of the next sixteen rows.
+                later = start - before + 2 * _BLOCK - 1 if block + 1 < inside_to else LANES * w
+                _ahead(rows, first * w + later, w)
                 _compress(state, rows, first * w + start - before, w)
                 continue
             edge = spare if inner else (block if block < inside_from else block - inside)
