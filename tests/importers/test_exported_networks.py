@@ -6,6 +6,7 @@ torchvision's modules are small and have random weights; trees are fitted to dat
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -108,14 +109,34 @@ VISION: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def vision(torch: Any) -> Any:
+    """Return torchvision's models.
+
+    Its compiled operators do not load beside a build of PyTorch for another device. No model here uses them,
+    but importing torchvision describes two of them, which must be declared then.
+    """
+    if find_spec("torchvision") is None:
+        pytest.skip("could not import 'torchvision'")
+    try:
+        return import_module("torchvision.models")
+    except RuntimeError as e:
+        assert "does not exist" in str(e)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    for name in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
+    return import_module("torchvision.models")
+
+
 def module_of(name: str) -> tuple[Any, Any]:
     """Return a module with random weights, and an input."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     if name == "LSTM":
         return lstm(torch).eval(), torch.randn(2, 12, 16)
-    pytest.importorskip("torchvision")
-    made = VISION[name](import_module("torchvision.models"))
+    made = VISION[name](vision(torch))
     made.train()
     with torch.no_grad():
         for _ in range(3):  # running means and variances that fit the weights
