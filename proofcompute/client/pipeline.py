@@ -21,9 +21,9 @@ from proofcompute.errors import InputError, VerificationError, about
 from proofcompute.models.card import HasCard
 from proofcompute.protocol.boundaries import Handed, check_boundary
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Pipeline, Request
+from proofcompute.protocol.messages import Generation, Pipeline, Request
 from proofcompute.protocol.receipts import require_pipeline
-from proofcompute.protocol.requests import inputs_of
+from proofcompute.protocol.requests import check_indices, inputs_of
 from proofcompute.protocol.stages import StagePlan, stage_plans
 from proofcompute.protocol.stop import stop_reason
 from proofcompute.protocol.trace import group_leaves
@@ -120,6 +120,8 @@ class _Run:
         inputs = inputs_of(request, self.program, holds.card.model_id)
         self.prompt = next(iter(inputs.values())).shape[0]
         self.emitted: dict[str, list[Array]] = {name: [] for name in self.program.outputs}
+        self.emitting = next(plan for plan in plans if plan.emits)
+        """The first stage that emits; of a program that generates, the only one."""
         self.roots = {g: Frontier(request.suite) for plan in plans for g in plan.hands}
 
     def compute(self) -> None:
@@ -138,13 +140,26 @@ class _Run:
                 if done == self.prompt:
                     return
             elif fresh:
-                if done < known:  # the prompt goes on
-                    raise VerificationError(5, "a token was emitted before the prompt's end")
-                answer += fresh
-                if stop_reason(generation, answer, self.holds.card.vocabulary) is not None:
-                    return
+                with self.of(self.emitting):
+                    if done < known:  # the prompt goes on
+                        raise VerificationError(5, "a token was emitted before the prompt's end")
+                    answer += fresh
+                    if self.ends(generation, answer):
+                        return
             elif done == known:  # asked again, the stages could go on like this for ever
                 raise VerificationError(5, "no stage emitted the next token")
+
+    def ends(self, generation: Generation, answer: Sequence[int]) -> bool:
+        """Whether an answer ends after its last token.
+
+        Raises VerificationError (step 5) if that is no token: no stage may be asked to read it.
+        """
+        last = np.array(answer[-1:], np.int64)
+        try:
+            check_indices(self.program, {self.program.inputs[0][0]: last})
+            return stop_reason(generation, answer, self.holds.card.vocabulary) is not None
+        except InputError as e:
+            raise VerificationError(5, f"a stage emitted what is no token: {e}") from e
 
     def step(self, end: int, tokens: Sequence[int]) -> list[int]:
         """Let every stage compute the rows up to ``end``, and return the tokens that were emitted."""

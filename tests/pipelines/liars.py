@@ -29,8 +29,11 @@ LIES = (
     "another pipeline",
     "shows what nobody signed",
     "emits another token",
+    "emits a negative token",
+    "emits a token after the last",
     "emits nothing",
 )
+NO_TOKENS = {"emits a negative token": -1, "emits a token after the last": 1 << 30}
 
 
 def altered(model: Model, stage: range) -> Model:
@@ -64,6 +67,10 @@ class Liar:
         found = self.node.step(digest, end, tokens, handed)
         if self.lie == "emits another token" and found.emitted:
             return found._replace(emitted={name: (rows + 1) % 200 for name, rows in found.emitted.items()})
+        if self.lie in NO_TOKENS:
+            return found._replace(
+                emitted={name: np.full_like(x, NO_TOKENS[self.lie]) for name, x in found.emitted.items()}
+            )
         if self.lie == "emits nothing":
             return found._replace(emitted={})
         if not self.lie.startswith("hands on other rows"):

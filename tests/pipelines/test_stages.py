@@ -10,7 +10,8 @@ import pytest
 
 import proofcompute as pc
 import synthetic
-from pipelines.liars import Liar
+from adversary.mutation import Edit, apply
+from pipelines.liars import NO_TOKENS, Liar
 from pipelines.line import (
     IDENTITIES,
     MIDDLE,
@@ -133,6 +134,23 @@ def test_a_liar_is_named(lie: str, step: int) -> None:
 def test_a_token_that_a_stage_did_not_emit_is_not_signed_by_it() -> None:
     with pytest.raises(MismatchError, match="emitted"):
         ask(links("emits another token", 2))
+
+
+@pytest.mark.parametrize("generation", [None, pc.Generation(8, stops=("no such text",))])
+@pytest.mark.parametrize("lie", list(NO_TOKENS))
+def test_what_is_no_token_is_the_fault_of_who_emitted_it(lie: str, generation: pc.Generation | None) -> None:
+    asked = request() if generation is None else request(generation=generation)
+    with pytest.raises(VerificationError, match="no token") as caught:
+        ask(links(lie, 2), asked)
+    assert (caught.value.step, caught.value.node) == (5, IDENTITIES[2].public)
+
+
+def test_without_the_check_what_is_no_token_is_the_fault_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant: an honest stage is asked to read it, and refuses."""
+    check = "check_indices(self.program, {self.program.inputs[0][0]: last})"
+    apply(monkeypatch, [Edit("client.pipeline", check, "pass")])
+    with pytest.raises(InputError):
+        ask(links("emits a token after the last", 2))
 
 
 def test_stages_that_emit_nothing_do_not_go_on_for_ever() -> None:
