@@ -29,6 +29,9 @@ class Send:
     """Send a request; the result is the response, whose body has not been read."""
 
     request: Any
+    meanwhile: Callable[[], object] | None = None
+    """Is called while the request is on its way, or before by a synchronous client, and has ended when the
+    result is there. If it raises an error, that is the error of the request, whose response is dropped."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,9 @@ def run(flow: Flow, inner: Any) -> Any:
                 match step:
                     case Body(request):
                         found = request.read()
-                    case Send(request):
+                    case Send(request, meanwhile):
+                        if meanwhile is not None:
+                            meanwhile()
                         found = response = inner.handle_request(request)
                     case Read(response, request, limit, seconds):
                         gathered = _Gathered(request, limit, seconds)
@@ -113,8 +118,6 @@ def run(flow: Flow, inner: Any) -> Any:
 
 async def run_async(flow: Flow, inner: Any) -> Any:
     """Run a procedure over an asynchronous transport, as :func:`run` does over a synchronous one."""
-    from anyio.to_thread import run_sync
-
     response: Any = None
     found: Any = None
     try:
@@ -124,6 +127,8 @@ async def run_async(flow: Flow, inner: Any) -> Any:
                 match step:
                     case Body(request):
                         found = await request.aread()
+                    case Send(request, meanwhile) if meanwhile is not None:
+                        found = response = await _sent(inner, request, meanwhile)
                     case Send(request):
                         found = response = await inner.handle_async_request(request)
                     case Read(response, request, limit, seconds):
@@ -135,6 +140,8 @@ async def run_async(flow: Flow, inner: Any) -> Any:
                             await response.aclose()
                         found = bytes(gathered.data)
                     case Call(function):
+                        from anyio.to_thread import run_sync
+
                         found = await run_sync(function)
             except Exception as e:  # noqa: BLE001 - the procedure decides what an error means
                 step = flow.throw(e)
@@ -146,6 +153,40 @@ async def run_async(flow: Flow, inner: Any) -> Any:
         if response is not None:
             await response.aclose()
         raise
+
+
+async def _sent(inner: Any, request: Any, meanwhile: Callable[[], object]) -> Any:
+    """Send a request while a thread calls a function, and return the response when both are done."""
+    from anyio import create_task_group
+    from anyio.to_thread import run_sync
+
+    response: Any = None
+    failure: Exception | None = None
+    prevented: Exception | None = None
+
+    async def call() -> None:
+        nonlocal prevented
+        try:
+            await run_sync(meanwhile)
+        except Exception as e:  # noqa: BLE001 - it is raised below, in the place of the group's own error
+            prevented = e
+            group.cancel_scope.cancel()
+
+    try:
+        async with create_task_group() as group:
+            group.start_soon(call)
+            try:
+                response = await inner.handle_async_request(request)
+            except Exception as e:  # noqa: BLE001 - as above
+                failure = e
+        error = prevented or failure
+        if error is not None:
+            raise error
+    except BaseException:
+        if response is not None:
+            await response.aclose()
+        raise
+    return response
 
 
 class _Gathered:

@@ -54,6 +54,15 @@ class Served:
 
         return Embedder(self.card)
 
+    def ready(self) -> None:
+        """Make what derives requests, so that no question waits for it."""
+        from proofcompute.tokens.embedding import embeds
+
+        if not embeds(self.card):
+            self.prompter.ready()
+        else:
+            self.embedder.ready()
+
     def close(self) -> None:
         """End the rendering process, if one was started."""
         if "prompter" in self.__dict__:
@@ -73,7 +82,7 @@ class Pins:
     def __init__(self, models: Models, directory: StrPath | None = None) -> None:
         self._directory = None if directory is None else path_of(directory, "directory of cards")
         self._served: dict[bytes, Served] = {}
-        self._lock = Lock()
+        self._lock, self._eager = Lock(), False
         if isinstance(models, Mapping):
             self._every = None
             self._names = {given(name, str, "a model's name"): self._pin(m) for name, m in models.items()}
@@ -111,6 +120,20 @@ class Pins:
                     return None
             return found
 
+    def known(self, model_id: bytes) -> Served | None:
+        """Return what is in memory of a pinned model, at once; None: see :meth:`served`."""
+        return self._served.get(model_id)
+
+    def ready(self) -> None:
+        """Make what derives requests for the models whose cards are known, and for the others when they are.
+
+        A gateway calls this, so that none of its clients waits for it.
+        """
+        with self._lock:
+            self._eager, found = True, list(self._served.values())
+        for served in found:
+            served.ready()
+
     def learn(self, model_id: bytes, data: bytes) -> Served:
         """Take a card that the node sent, and keep it.
 
@@ -122,7 +145,9 @@ class Pins:
             if (path := self._path(model_id)) is not None:  # a damaged file is replaced
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, data)
-            return found
+        if self._eager:
+            found.ready()
+        return found
 
     def _learn(self, model_id: bytes, data: bytes) -> Served:
         from proofcompute.verifier import check_card

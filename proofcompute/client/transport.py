@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -202,7 +203,7 @@ class ProofTransport(_Base):
             self._fail(question, exchange.contradicted(error, came), relayed)
 
         try:
-            served = yield Call(lambda: self._pins.served(model_id))
+            served = self._pins.known(model_id) or (yield Call(lambda: self._pins.served(model_id)))
             if served is None:
                 served = yield from fetch_card(request, self.base_url, self._pins, model_id)
             if self._terms.wanted:
@@ -212,9 +213,13 @@ class ProofTransport(_Base):
             if not self._record:
                 raise
             return _passed(request, (yield Send(asking(request, body, nonce))))
-        yield Call(lambda: exchange.prepare(served))
+        # a client's question that cannot be proved is not sent; a gateway's node refuses one by itself, so no
+        # first text waits for what is needed only when the receipt comes
+        if relayed is None:
+            yield Call(lambda: exchange.prepare(served))
         clock = Clock(request)
-        response = yield Send(asking(request, body, nonce))
+        meanwhile = None if relayed is None else partial(exchange.prepare, served)
+        response = yield Send(asking(request, body, nonce), meanwhile)
         if response.status_code >= 400:
             return _passed(request, response)
         try:

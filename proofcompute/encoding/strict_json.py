@@ -56,13 +56,7 @@ def read_json(data: bytes, limit: int) -> dict[str, Json]:
     except UnicodeDecodeError:
         raise FormatError("the JSON text is not UTF-8") from None
     try:
-        found: Json = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_number,
-            parse_constant=_constant,
-        )
+        found: Json = _DECODER.decode(text)
     except InputError:
         raise
     except ValueError as e:  # JSONDecodeError
@@ -123,3 +117,8 @@ def _check_length(text: str) -> None:
 
 def _constant(text: str) -> NoReturn:
     raise FormatError(f"{text} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
+)

@@ -9,6 +9,7 @@ from proofcompute.errors import UnsupportedError
 __all__ = ["EXTRA_OF", "install", "lacking"]
 
 EXTRA_OF: Final = {
+    "aiohttp": "gateway",
     "alembic": "ledger",
     "bittensor_core": "bittensor",
     "cryptography": "clouds",

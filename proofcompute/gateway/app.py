@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -175,8 +176,9 @@ def _add_proofs(app: FastAPI, gateway: Gateway) -> None:
         cast(Exchange, request.scope[EXCHANGE]).computes()
         asking = member.client.build_request("POST", member.entry.url + OPEN_PATH, content=body)
         try:
-            found = await member.client.send(asking, stream=True)
-        except (httpx2.TransportError, ServiceError, VerificationError) as e:
+            async with asyncio.timeout(gateway.patience.opening):
+                found = await member.client.send(asking, stream=True)
+        except (httpx2.TransportError, ServiceError, VerificationError, TimeoutError) as e:
             raise Refusal.of(
                 503, f"node {member.name} cannot be reached", "no_node", kind="server_error", wait=5
             ) from e
@@ -184,7 +186,12 @@ def _add_proofs(app: FastAPI, gateway: Gateway) -> None:
 
         async def pieces() -> AsyncIterator[bytes]:
             try:
-                async for piece in found.aiter_raw():
+                parts = aiter(found.aiter_raw())
+                while True:
+                    async with asyncio.timeout(gateway.patience.idle):
+                        piece = await anext(parts, b"")
+                    if not piece:
+                        return
                     yield piece
             finally:
                 await found.aclose()

@@ -25,6 +25,7 @@ import httpx2
 from proofcompute.client.pins import Pins
 from proofcompute.client.transport import ProofTransport
 from proofcompute.errors import InputError
+from proofcompute.gateway.connections import Connections
 from proofcompute.gateway.federation import NodeEntry
 from proofcompute.gateway.settings import Patience
 from proofcompute.gateway.trust import Trust
@@ -49,7 +50,7 @@ class Member:
         self.transport = ProofTransport(
             entry.url,
             pins,
-            inner=inner or httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=entry.most)),
+            inner=inner or Connections(entry.most),
             node=entry.public,
             retention=entry.terms.retention,
             keep=1,

@@ -147,6 +147,7 @@ class Gateway:
     # -- life ------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Begin; the loop that runs is the one that nodes and answers belong to."""
+        await asyncio.to_thread(self.pins.ready)
         self._loop = asyncio.get_running_loop()
         self._following = self._loop.create_task(self._follow())
 
@@ -209,13 +210,14 @@ class Gateway:
         for member in self.fleet.order(named):
             url = f"{member.entry.url}{CARD_PATH}/{self._ids[named].hex()}"
             try:
-                found = await member.client.get(url)
+                async with asyncio.timeout(self.patience.first):
+                    found = await member.client.get(url)
                 if found.status_code == 200:
                     served = await asyncio.to_thread(self.pins.learn, self._ids[named], found.content)
                     return served.card
             except VerificationError as e:
                 self._quarantine(member, str(e))
-            except (httpx2.TransportError, ServiceError) as e:
+            except (httpx2.TransportError, ServiceError, TimeoutError) as e:
                 member.failed(f"it cannot be reached: {e or type(e).__name__}")
         return None
 

@@ -217,6 +217,9 @@ class Service:
                 await self._stack.enter_async_context(served.runner)
             if served.prompter is not None:
                 self._stack.push_async_callback(asyncio.to_thread, served.prompter.close)
+                await asyncio.to_thread(served.prompter.ready)
+            if served.embedder is not None:
+                await asyncio.to_thread(served.embedder.ready)
 
     async def drain(self) -> bool:
         """Refuse new requests, wait until the others are answered, and return whether they were in time."""

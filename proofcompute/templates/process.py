@@ -116,6 +116,18 @@ class Renderer:
                         return Rendered(text, tuple(zip(authors, lengths, strict=True)))
         raise FormatError(_NONSENSE)
 
+    def start(self) -> None:
+        """Start the process, so that the first conversation need not wait for it.
+
+        Raises FormatError if it cannot be started, and UnsupportedError where it could not be limited.
+        """
+        with self._lock:
+            try:
+                self._started(time.monotonic() + _WALL_SECONDS)
+            except OSError:
+                self._stop()
+                raise FormatError(f"chat template: {self._death()}") from None
+
     def close(self) -> None:
         """End the process."""
         with self._lock:

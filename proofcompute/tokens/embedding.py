@@ -59,6 +59,13 @@ class Embedder:
         program = self.card.program
         return program.specs[program.outputs[0]].size
 
+    def ready(self) -> Tokenizer:
+        """Make the tokenizer, if no text came before, and return it."""
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = Tokenizer(self._vocabulary)
+            return self._tokenizer
+
     def text(
         self, text: str, *, nonce: bytes | None = None, node: bytes = b"", suite: str = "sha256"
     ) -> Request:
@@ -75,10 +82,7 @@ class Embedder:
                 f"the text has {len(text)} characters, but the context of {self.card.program.context} tokens "
                 f"holds at most {self._most}"
             )
-        with self._lock:
-            if self._tokenizer is None:
-                self._tokenizer = Tokenizer(self._vocabulary)
-        found = self._tokenizer.encode_prompt([PromptText(text, trusted=False)])
+        found = self.ready().encode_prompt([PromptText(text, trusted=False)])
         return self.tokens(found, nonce=nonce, node=node, suite=suite)
 
     def tokens(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import date as Date  # "date" is an argument's name here
 from threading import Lock
 from types import TracebackType
@@ -21,7 +22,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.errors import InputError, LimitError, MismatchError
+from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, UnsupportedError
 from proofcompute.errors.arguments import given
 from proofcompute.limits import MAX_TEXT
 from proofcompute.models.card import HasCard, ModelCard
@@ -105,16 +106,9 @@ class Prompter:
                 raise InputError("the prompt is empty")
             conversation = [Message("user", conversation)]
         conversation = _messages(conversation)
-        with self._lock:
-            if self._chat is None:
-                v = self._vocabulary
-                bos, eos = (
-                    "" if token is None else v.tokens[token].decode("utf-8", "replace")
-                    for token in (v.bos, v.eos)
-                )
-                self._chat = ChatTemplate(self._card.template, bos=bos, eos=eos)
+        template = self._template()
         try:
-            texts = self._chat.render(conversation, date=date, may_omit=may_omit, max_output=self._most)
+            texts = template.render(conversation, date=date, may_omit=may_omit, max_output=self._most)
         except TemplateLimitError:
             self._require_fits(sum(len(m.content) for m in conversation))
             raise
@@ -151,6 +145,19 @@ class Prompter:
         """Card of the model that requests are made for."""
         return self._card
 
+    def ready(self) -> None:
+        """Make the tokenizer for all prompts and start the template's process, before the first prompt.
+
+        A service calls this, so that none of its clients waits for them. A template that cannot be used is
+        left to :meth:`chat`, which says why: the model may be asked by texts and tokens.
+        """
+        with self._lock:
+            self._prompts = max(self._prompts, 1)
+        self._tokenizer_for("")
+        if self._card.template:
+            with suppress(FormatError, UnsupportedError, LimitError):
+                self._template().start()
+
     def close(self) -> None:
         """End the template's process."""
         if self._chat is not None:
@@ -163,6 +170,17 @@ class Prompter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _template(self) -> ChatTemplate:
+        with self._lock:
+            if self._chat is None:
+                v = self._vocabulary
+                bos, eos = (
+                    "" if token is None else v.tokens[token].decode("utf-8", "replace")
+                    for token in (v.bos, v.eos)
+                )
+                self._chat = ChatTemplate(self._card.template, bos=bos, eos=eos)
+            return self._chat
 
     def _tokenizer_for(self, text: str) -> Tokenizer:
         """Return a tokenizer for ``text``.

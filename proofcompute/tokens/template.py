@@ -67,6 +67,10 @@ class ChatTemplate:
         named = {"bos_token": bos, "eos_token": eos}
         self._variables: dict[str, object] = {k: v for k, v in named.items() if v}
 
+    def start(self) -> None:
+        """Start the process that renders; raises as :meth:`.Renderer.start`."""
+        self._renderer.start()
+
     def render(
         self,
         messages: Sequence[Message],

@@ -192,3 +192,20 @@ def test_the_command_line_takes_a_date_and_allows_omissions(model: Model, tmp_pa
     assert "does not match" in refused(*ask, "--date", "yesterday")
     assert r"leaves out message 1 (system)" in refused(*ask, "--system", "be brief")
     assert done(*ask, "--system", "be brief", "--may-omit")["text"].endswith(": hi")
+
+
+def test_a_prompter_that_was_made_ready_makes_the_same_requests(model: Model) -> None:
+    """Also of the first prompt, which has a tokenizer for itself alone otherwise."""
+    nonce = bytes(32)
+    with Prompter(model) as usual, Prompter(model) as ready:
+        ready.ready()
+        made = [p.chat("Hello the world", nonce=nonce, seed=nonce) for p in (usual, ready)]
+    assert made[0].encode() == made[1].encode()
+
+
+def test_a_template_that_cannot_be_used_is_refused_when_it_is_used(model: Model) -> None:
+    with Prompter(replace(model.card, template="{% if")) as prompter:
+        prompter.ready()
+        assert prompter.text("the world").text == "the world"
+        with pytest.raises(FormatError, match="chat template"):
+            prompter.chat("Hello the world")

@@ -129,7 +129,6 @@ def test_a_question_that_nodes_refuse_is_refused() -> None:
         ({**CHAT, "tools": [{}]}, 400),
         (b"{", 400),
         ({**CHAT, "messages": []}, 400),
-        ({**CHAT, "messages": [{"role": "user", "content": "x" * 2000}]}, 400),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_a_node_computes(body: Any, status: int) -> None:
@@ -137,6 +136,16 @@ def test_what_cannot_be_asked_is_refused_before_a_node_computes(body: Any, statu
     (said,) = asked(gateway({"north": node}), body)
     assert said.status == status
     assert not [m for m, *_ in node.asked if m == "POST"]
+
+
+def test_a_question_that_does_not_fit_is_the_clients_fault_and_no_other_node_is_asked() -> None:
+    nodes = {"north": honest("north"), "south": honest("south")}
+    made = gateway(nodes, first="north")
+    (said,) = asked(made, {**CHAT, "messages": [{"role": "user", "content": "x" * 2000}]})
+    assert (said.status, said.json["error"]["type"]) == (400, "invalid_request_error")
+    assert not nodes["south"].asked
+    assert [m.state for m in made.fleet.members.values()] == ["asked", "asked"]
+    assert [m.live for m in made.fleet.members.values()] == [0, 0]
 
 
 def test_openais_client_and_a_checking_one_work_through_a_gateway() -> None:
