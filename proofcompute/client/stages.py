@@ -12,15 +12,7 @@ import numpy as np
 from proofcompute.arrays import Array
 from proofcompute.client.libraries import load
 from proofcompute.encoding.strict_json import read_json
-from proofcompute.errors import (
-    FormatError,
-    InputError,
-    LimitError,
-    ProofcomputeError,
-    ServiceError,
-    UnsupportedError,
-    VerificationError,
-)
+from proofcompute.errors import InputError, ProofcomputeError, ServiceError, VerificationError
 from proofcompute.limits import GIB, KIB, MAX_RECEIPT
 from proofcompute.openai import OpenCall
 from proofcompute.program.program import Program
@@ -155,7 +147,5 @@ def _decoded(decode: Callable[[bytes], _T], data: bytes) -> _T:
     """Decode what a node sent. Raises VerificationError (step 1) if it is malformed."""
     try:
         return decode(data)
-    except (FormatError, LimitError, UnsupportedError) as e:
-        raise VerificationError(1, f"what a stage sent cannot be read: {e}") from e
     except InputError as e:
-        raise VerificationError(1, f"what a stage sent cannot be used: {e}") from e
+        raise VerificationError(1, f"what a stage sent cannot be read: {e}") from e

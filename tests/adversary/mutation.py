@@ -115,6 +115,8 @@ PUBLIC = {
     )
 }
 """The same for public proofs without weights; ``tests/public`` has the mutants."""
+PIPELINES = {f"client/{name}.py": {"VerificationError"} for name in ("pipeline", "stages")}
+"""The same for a client of several nodes that serve one model; ``tests/pipelines`` has the mutants."""
 SCOPE = {
     "client/challenger.py": ("Challenger._claim", "Challenger._try"),
     "protocol/statement.py": ("Statement.",),
@@ -142,7 +144,7 @@ def sites(file: str) -> tuple[Site, ...]:
             path = (*path, node.name)
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             called = node.exc.func
-            if isinstance(called, ast.Name) and called.id in (FILES | PUBLIC)[file]:
+            if isinstance(called, ast.Name) and called.id in (FILES | PUBLIC | PIPELINES)[file]:
                 words = ": ".join(_text(a) for a in node.exc.args)
                 name = f"{file.removesuffix('.py')}:{'.'.join(path)}: {words}"
                 if ".".join(path).startswith(SCOPE.get(file, ("",))):
