@@ -151,8 +151,9 @@ def test_work_is_a_whole_run_for_the_request_of_its_evidence(tmp_path: Path) -> 
         (replace(receipt, request_digest=bytes(32)), "another request"),
         (replace(receipt, pipeline=PIPELINE, stage=1), "one stage"),
     ]:
-        evidence = replace(honest.evidence, receipt=changed.encode())
+        unsigned = replace(honest.evidence, receipt=changed.encode())
+        evidence = unsigned.signed(AUDITOR.sign(unsigned.signed_digest))
         path = tmp_path / because
-        path.write_bytes(replace(honest, evidence=evidence.signed(AUDITOR.sign(evidence.signed_digest))).encode())
+        path.write_bytes(replace(honest, evidence=evidence).encode())
         with pytest.raises(EvidenceError, match=because):
             Work.of(path)
