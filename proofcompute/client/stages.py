@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -34,7 +35,7 @@ __all__ = ["HttpStage"]
 _T = TypeVar("_T")
 
 _SECONDS: Final = 600.0
-"""Seconds for which a node may be silent."""
+"""Seconds that a call may take."""
 _ERROR: Final = 2 * MAX_BOUNDARY + 64 * KIB
 """Most bytes of an error that are read."""
 _SHOWN: Final = 300
@@ -49,7 +50,7 @@ class HttpStage:
         url: address of the service, such as ``http://127.0.0.1:8001``.
         program: the program that the pipeline serves.
         token: bearer token that the service asks for, or None.
-        seconds: for how long the node may be silent.
+        seconds: for how long a call may take.
 
     Its calls raise ServiceError if the node cannot be reached or refuses, and VerificationError (step 1) if
     what it sends is malformed or too long.
@@ -61,7 +62,7 @@ class HttpStage:
         self._library = load()
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._client = self._library.Client(base_url=url, timeout=seconds, headers=headers, trust_env=False)
-        self._program = program
+        self._program, self._seconds = program, seconds
 
     def __enter__(self) -> Self:
         return self
@@ -107,10 +108,11 @@ class HttpStage:
 
     def _post(self, call: str, body: bytes, most: int) -> bytes:
         """Send a call and return its result, of at most ``most`` bytes."""
+        until = time.monotonic() + self._seconds
         try:
             with self._client.stream("POST", f"/v1/stage/{call}", content=body) as response:
                 fine = response.status_code < 300
-                data = _read(response, most if fine else _ERROR)
+                data = _read(response, most if fine else _ERROR, until)
                 if fine:
                     return data
                 raise _refused(call, response.status_code, data)
@@ -118,10 +120,16 @@ class HttpStage:
             raise ServiceError(f"the node of a stage cannot be reached: {type(e).__name__}") from e
 
 
-def _read(response: Any, most: int) -> bytes:
-    """Read a body. Raises VerificationError if it has more than ``most`` bytes."""
+def _read(response: Any, most: int, until: float) -> bytes:
+    """Read a body.
+
+    Raises VerificationError if it has more than ``most`` bytes, and ServiceError if it still comes at
+    ``until``: the client's own time-out begins anew with each byte.
+    """
     parts, size = list[bytes](), 0
     for part in response.iter_raw():
+        if time.monotonic() > until:
+            raise ServiceError("the node of a stage sends too slowly")
         size += len(part)
         if size > most:
             raise VerificationError(1, f"a stage sent more than {most} bytes")

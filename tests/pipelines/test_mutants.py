@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -106,7 +107,7 @@ def nothing_for_ever(patch: pytest.MonkeyPatch) -> object:
     return ask(nodes)
 
 
-def over_http(result: bytes, call: str = "step") -> Attack:
+def over_http(*result: bytes, call: str = "step") -> Attack:
     """Call the node of a stage, which answers with these bytes."""
 
     def attack(patch: pytest.MonkeyPatch) -> object:
@@ -114,7 +115,7 @@ def over_http(result: bytes, call: str = "step") -> Attack:
         stage.close()
         stage._client = httpx2.Client(
             base_url="http://stage",
-            transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=iter([result]))),
+            transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=iter(result))),
         )
         with stage:
             if call == "sign":
@@ -244,7 +245,7 @@ MUTANTS = {
         "client/stages:_read: 1: a stage sent more than {} bytes",
         1,
         (never(REACHED, "size > most"),),
-        over_http(bytes(MAX_RECEIPT + 1), "sign"),
+        over_http(bytes(MAX_RECEIPT + 1), call="sign"),
     ),
     "what is no result": Mutant(
         "client/stages:_decoded: 1: what a stage sent cannot be read",
@@ -292,6 +293,14 @@ def test_every_check_has_a_mutant() -> None:
     for file in PIPELINES:
         for site in sites(file):
             assert any(site.name.startswith(m.site) for m in MUTANTS.values()), site.name
+
+
+def test_a_node_that_sends_byte_by_byte_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes before the time-out of a read, which begins anew with it."""
+    now = iter(range(1, 1000, 100))
+    monkeypatch.setattr("proofcompute.client.stages.time", SimpleNamespace(monotonic=lambda: next(now)))
+    with pytest.raises(ServiceError, match="too slowly"):
+        over_http(*[b"\x83"] * 9)(monkeypatch)
 
 
 def test_there_is_a_link_to_each_stage() -> None:
