@@ -108,6 +108,7 @@ def gateway(
         identity=signing,
         books=books,
         kernels=kernels_for(device),
+        apart=device,
         patience=Patience(first=first_seconds, idle=idle_seconds, whole=answer_seconds, attempts=attempts),
         limits=ServiceLimits(drain_seconds=drain),
         keys=None if api_keys is None else ApiKeys.load(api_keys),

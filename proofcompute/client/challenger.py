@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from types import ModuleType
-from typing import Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
@@ -36,6 +36,9 @@ from proofcompute.protocol.openable import require_openable
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.auditor import CELLS, PATIENCE, Auditor, Cells
 from proofcompute.verifier.claim import check_challenge, naming
+
+if TYPE_CHECKING:
+    from proofcompute.scaling import AuditWork
 
 __all__ = ["Audited", "Challenger", "retry_after"]
 
@@ -93,6 +96,9 @@ class Challenger:
         inner: a synchronous transport of httpx or httpx2; None: the library's own.
         library: the module httpx or httpx2, of which ``inner`` is; None: whichever is installed.
         headers: headers of every challenge, such as credentials.
+        elsewhere: checks openings and computes answers again in place of the calling thread, such as in a
+            process of its own (:class:`proofcompute.scaling.Standing`); what it holds is of the same model. A
+            card is enough for ``holds`` then, if answers are only computed again. ``progress`` is not told.
 
     Raises InputError if ``holds`` is none of these.
     """
@@ -108,7 +114,9 @@ class Challenger:
         inner: Any = None,
         library: ModuleType | None = None,
         headers: Mapping[str, str] | None = None,
+        elsewhere: Callable[[AuditWork], Verified | VerificationError] | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._url = base_url.rstrip("/") + OPEN_PATH
         self._holds, self._node, self._patience = holds, node, patience
         self._kernels = kernels_for(device) if isinstance(device, str) else device
@@ -143,7 +151,10 @@ class Challenger:
         auditor = self.auditor(checked.terms)
         try:
             self._claim(auditor, checked)
-            return Audited(checked, auditor.replay(checked.request, checked.receipt, progress=progress))
+            if self._elsewhere is None:
+                found = auditor.replay(checked.request, checked.receipt, progress=progress)
+                return Audited(checked, found)
+            return Audited(checked, self._elsewhere(_work(checked)))
         except VerificationError as e:
             return Audited(checked, e)
 
@@ -195,9 +206,12 @@ class Challenger:
                 if refusal is not None:
                     raise VerificationError(10, f"the node does not open: {refusal}")
             opening.seek(0)
-            found = auditor.check(
-                checked.request, checked.receipt, challenge, opening, waited=waited, progress=progress
-            )
+            if self._elsewhere is not None:
+                found = self._elsewhere(_work(checked, challenge, opening.read(), waited))
+            else:
+                found = auditor.check(
+                    checked.request, checked.receipt, challenge, opening, waited=waited, progress=progress
+                )
         except VerificationError as e:
             waited, found, elsewhere = time.monotonic() - start, e, isinstance(e, _Elsewhere)
         except BaseException:
@@ -305,6 +319,22 @@ class Challenger:
         if refusal is None:
             raise _Elsewhere(10, f"neither an opening nor a refusal came: {said}")
         return refusal
+
+
+def _work(
+    checked: Checked, challenge: Challenge | None = None, opening: bytes = b"", waited: float = 0.0
+) -> AuditWork:
+    """Return what a worker elsewhere needs to check an answer."""
+    from proofcompute.scaling import AuditWork
+
+    return AuditWork(
+        request=checked.request.encode(),
+        receipt=checked.receipt,
+        challenge=b"" if challenge is None else challenge.encode(),
+        opening=opening,
+        waited=waited,
+        terms=checked.terms or b"",
+    )
 
 
 class _Elsewhere(VerificationError):

@@ -1,5 +1,8 @@
 """Audit a planned share of the answers in the background, and say what each came to.
 
+What takes long is computed by a process for each model, of a lower priority than this one: a thread of this
+process would hold the interpreter's lock, or a core, while an answer waits for it (docs/adr/0081).
+
 The share is drawn after the receipt has come, so a node does not know which answers are audited. Audits by
 openings go to the node that gave the answer; a replay asks nobody. Verdicts come after the client has the
 answer; its assurance rises, or it is contradicted and the node is asked no more.
@@ -22,12 +25,16 @@ from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
 from proofcompute.client.entries import FAILED, State
 from proofcompute.client.verdicts import audited_state
-from proofcompute.errors import ProofcomputeError
+from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.gateway.federation import Audits, ModelEntry
 from proofcompute.gateway.fleet import Member
 from proofcompute.gateway.records import Audit, Record
 from proofcompute.logs import service_log
+from proofcompute.models.card import ModelCard
+from proofcompute.models.file import ModelFile
 from proofcompute.models.model import Model
+from proofcompute.scaling import Auditing as AuditingWork
+from proofcompute.scaling import AuditWork, Standing
 from proofcompute.verifier import Key, Verified
 
 __all__ = ["Auditing", "Held", "Job"]
@@ -37,6 +44,9 @@ _log = service_log(__name__)
 MOST: Final = 64
 """Answers of one node that wait for their audits, before it is asked no more until some are done."""
 _RANDOM: Final = secrets.SystemRandom()
+_BEHIND: Final = 10
+"""By how much audits stand behind answers (``nice``). They still get a tenth of what an answer gets, several
+times what a usual share of audits takes, so none waits for ever."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +54,34 @@ class Held:
     """What is held of a model to audit its answers."""
 
     plan: Audits
-    holds: Model | Key
+    holds: Model | Key | ModelCard
+    """What challenges are drawn with; the card of a model that the process alone holds."""
+    process: Standing[AuditWork, Verified | VerificationError] | None
+    """What computes; None: the threads of this process."""
 
     @staticmethod
-    def of(entry: ModelEntry) -> Held | None:
-        """Load what the audits of a model take; None if it is not audited. Raises InputError."""
+    def of(entry: ModelEntry, device: str | None, patience: float) -> Held | None:
+        """Load what the audits of a model take; None if it is not audited. Raises InputError.
+
+        Args:
+            entry: the model.
+            device: name of the device of a process that computes; None: this process does.
+            patience: the most seconds that an opening may take.
+        """
         plan = entry.audit
         if plan is None:
             return None
-        if plan.by == "opening" and entry.key is not None:
-            return Held(plan, Key.load(Path(entry.key)))
-        return Held(plan, Model.load(Path(entry.weights or "")))
+        keyed = plan.by == "opening" and entry.key is not None
+        path = Path((entry.key if keyed else entry.weights) or "")
+        process = None
+        if device is not None:
+            work = AuditingWork(str(path), device=device, patience=patience)
+            process = Standing(work, device, behind=_BEHIND)
+        if keyed:
+            return Held(plan, Key.load(path), process)
+        if process is not None and plan.by == "replay":
+            return Held(plan, ModelFile.open(path).card, process)
+        return Held(plan, Model.load(path), process)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +102,7 @@ class Auditing:
 
     Args:
         held: what is held of each audited model.
-        kernels: the backend that computes.
+        kernels: the backend that computes, where no process does.
         patience: the most seconds to wait for an opening.
         ended: is called in the audit's thread with each verdict.
         left_out: is called for each audit that came to no verdict, with the reason.
@@ -110,6 +137,12 @@ class Auditing:
         self._of(job.member.name).submit(self._run, job, held)
         return True
 
+    def start(self) -> None:
+        """Start the processes that compute, so that the first audit need not wait for them."""
+        for held in self._held.values():
+            if held.process is not None:
+                held.process.start()
+
     def call(self, node: str, function: Callable[[], None]) -> None:
         """Call a function in the thread of a node's audits."""
         self._of(node).submit(self._guarded, function)
@@ -118,6 +151,9 @@ class Auditing:
         """Finish the audits that run, and drop those that wait."""
         for threads in self._threads.values():
             threads.shutdown(cancel_futures=True)
+        for held in self._held.values():
+            if held.process is not None:
+                held.process.stop()
         for challenger in self._challengers.values():
             challenger.close()
 
@@ -149,6 +185,7 @@ class Auditing:
                 node=member.entry.public,
                 patience=self._patience,
                 headers=headers,
+                elsewhere=held.process,
             )
         return self._challengers[key]
 

@@ -78,6 +78,8 @@ class Gateway:
         identity: the key pair that signs evidence; None: a new one.
         books: where receipts, verdicts and evidence are written; None: nowhere but in memory.
         kernels: the backend that audits compute with; None: the fastest of the CPU.
+        apart: name of the device on which a process for each model computes audits, in place of this one with
+            ``kernels``. Answers wait less for audits so.
         patience: how long nodes are waited for.
         limits: how much is taken from clients, and how long they are waited for.
         keys: the keys that clients must show; None: anybody may ask.
@@ -97,6 +99,7 @@ class Gateway:
         identity: NodeIdentity | None = None,
         books: Books | None = None,
         kernels: Kernels | None = None,
+        apart: str | None = None,
         patience: Patience | None = None,
         limits: ServiceLimits | None = None,
         keys: ApiKeys | None = None,
@@ -129,13 +132,12 @@ class Gateway:
             Member(entry, self.pins, self.patience, None if inner is None else inner(entry.url))
             for entry in nodes.nodes
         )
-        held = {name: made for name, e in self.models.items() if (made := Held.of(e)) is not None}
+        waits = self.patience.opening
+        held = {n: made for n, e in self.models.items() if (made := Held.of(e, apart, waits)) is not None}
         for name, one in held.items():
             if one.holds.card.model_id != self._ids[name]:
                 raise InputError(f"what is held to audit {name} belongs to another model than its card")
-        self.auditing = Auditing(
-            held, kernels or kernels_for("cpu"), self.patience.opening, self._audited, self._left_out
-        )
+        self.auditing = Auditing(held, kernels or kernels_for("cpu"), waits, self._audited, self._left_out)
         for member in self.fleet.members.values():
             member.behind = partial(self.auditing.full, member.name)
         self.watchers = Broadcast()
@@ -148,6 +150,7 @@ class Gateway:
     async def start(self) -> None:
         """Begin; the loop that runs is the one that nodes and answers belong to."""
         await asyncio.to_thread(self.pins.ready)
+        self.auditing.start()
         self._loop = asyncio.get_running_loop()
         self._following = self._loop.create_task(self._follow())
 

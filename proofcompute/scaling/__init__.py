@@ -10,6 +10,7 @@ from __future__ import annotations
 from proofcompute.scaling.audits import Auditing, AuditWork, audit_all
 from proofcompute.scaling.executor import Executor, Failed, Processes, Result, WorkerLost
 from proofcompute.scaling.sharding import keygen_sharded, publish_sharded
+from proofcompute.scaling.standing import Standing
 from proofcompute.scaling.storage import Store
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Failed",
     "Processes",
     "Result",
+    "Standing",
     "Store",
     "WorkerLost",
     "audit_all",

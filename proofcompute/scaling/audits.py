@@ -23,7 +23,7 @@ from proofcompute.protocol.messages import Challenge, Request
 from proofcompute.scaling.executor import Executor, Failed, Make
 from proofcompute.scaling.storage import Store
 from proofcompute.verifier import Key, Verified
-from proofcompute.verifier.auditor import Auditor
+from proofcompute.verifier.auditor import PATIENCE, Auditor
 from proofcompute.verifier.evidence import make_evidence
 
 __all__ = ["AuditWork", "Auditing", "audit_all"]
@@ -45,6 +45,8 @@ class AuditWork:
     """The opening as it was received."""
     waited: float = 0.0
     """Seconds that the opening took."""
+    terms: bytes = b""
+    """The node's terms, encoded, under which the receipt must be and the deadline is; empty: none."""
 
     @property
     def name(self) -> str:
@@ -68,6 +70,8 @@ class Auditing:
     """Public key of the node that must have signed; None: the one in each request."""
     device: str | None = None
     """The device of workers that were given none; None: the CPU."""
+    patience: float = PATIENCE
+    """The most seconds that an opening may have taken, whatever the terms allow."""
 
     def __call__(self, place: str) -> _Auditor:
         """Load the model or key on the device ``place``; a number stands for no device in particular."""
@@ -83,16 +87,27 @@ class _Auditor:
         if kind not in ("model", "key"):
             raise InputError(f"{path} is neither a model nor a key")
         holds = Model.load(path) if kind == "model" else Key.load(path)
-        self._auditor = Auditor(holds, device=kernels_for(device), node=auditing.node)
+        self._holds, self._kernels, self._of = holds, kernels_for(device), auditing
+        self._auditor = self._under(None)
+
+    def _under(self, terms: bytes | None) -> Auditor:
+        return Auditor(
+            self._holds,
+            device=self._kernels,
+            node=self._of.node,
+            terms=terms,
+            patience=self._of.patience,
+        )
 
     def __call__(self, work: AuditWork) -> Verified | VerificationError:
         """Check one receipt; a rejection is a result."""
         request = Request.decode(work.request)
         try:
+            auditor = self._under(work.terms) if work.terms else self._auditor
             if not work.challenge:
-                return self._auditor.replay(request, work.receipt)
+                return auditor.replay(request, work.receipt)
             challenge = Challenge.decode(work.challenge)
-            return self._auditor.check(request, work.receipt, challenge, work.opening, waited=work.waited)
+            return auditor.check(request, work.receipt, challenge, work.opening, waited=work.waited)
         except VerificationError as e:
             return e
 

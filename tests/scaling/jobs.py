@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from proofcompute.errors import InputError, VerificationError
+
 
 class Piece(NamedTuple):
     """A number to square, and a folder in which each attempt leaves a file."""
@@ -61,3 +63,21 @@ class Slow:
             return actor(item)
 
         return work
+
+
+def counting(place: str) -> Callable[[str], tuple[int, int, int]]:
+    """An actor that counts its items, and does what they say."""
+    if place == "nowhere":
+        raise InputError("no such place")
+    count = 0
+
+    def work(item: str) -> tuple[int, int, int]:
+        nonlocal count
+        count += 1
+        if item == "die":
+            os._exit(1)
+        if item == "reject":
+            raise VerificationError(9, "another output", expected="a", found="b")
+        return count, os.getpid(), os.nice(0)
+
+    return work
