@@ -25,8 +25,8 @@ from proofcompute.freivalds.primes import P31
 from proofcompute.freivalds.sets import pack_set
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request
-from proofcompute.public.evaluation import Evaluation, Opened
 from proofcompute.public.holder import SECURITY, positions_for
+from proofcompute.public.message import Evaluation, Opened
 from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
 from proofcompute.public.proving import Answered, coded_challenge, prove, verify_proof
 from proofcompute.public.publishing import Published, publish

@@ -11,9 +11,10 @@ from proofcompute.beacons.checking import tries_before
 from proofcompute.commitments.hashing import Transcript
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError, VerificationError
 from proofcompute.protocol.samples import Sample
-from proofcompute.public.evaluation import Evaluation, Followed
+from proofcompute.public.evaluation import Followed
 from proofcompute.public.holder import GRANTED, error_bits
 from proofcompute.public.layout import CodedKey
+from proofcompute.public.message import Evaluation
 from proofcompute.public.proof import ALL, Proof, Shown
 
 __all__ = [

@@ -13,9 +13,9 @@ from fuzz.harness import drive, survives
 from fuzz.mutate import mutant, mutate_bytes
 from proofcompute.errors import VerificationError
 from proofcompute.protocol.samples import Sample
-from proofcompute.public.evaluation import Evaluation
 from proofcompute.public.factor import PublicFactor
 from proofcompute.public.key import PublicKey
+from proofcompute.public.message import Evaluation
 from proofcompute.public.proof import Proof, ProofHead, Shown
 from public.test_products import published as factor
 from public.world import POSITIONS, answered, proof, published, request, verified

@@ -23,9 +23,9 @@ from proofcompute.freivalds import sets as hinting
 from proofcompute.freivalds.primes import P31
 from proofcompute.public import evaluation, proving, sums
 from proofcompute.public.coding import SUITE, digests_of
-from proofcompute.public.evaluation import Evaluation, Opened, Shape
 from proofcompute.public.holder import CodedHolder
 from proofcompute.public.key import PublicKey
+from proofcompute.public.message import Evaluation, Opened, Shape, le
 from proofcompute.public.proof import ProofHead, Shown, write_proof
 from proofcompute.public.proving import Answered, coded_challenge, verify_proof
 from proofcompute.public.sums import Sums, random_rows
@@ -186,7 +186,7 @@ def lying(
         solution = _solved(equations, count).astype(np.uint64)
         combined[0][0, :count] = (combined[0][0, :count] + solution) % P31
     for w in combined:
-        transcript.absorb("combined", evaluation._le(w))
+        transcript.absorb("combined", le(w))
     opened = []
     places = evaluation._positions(transcript, shape, POSITIONS)
     for number, place in zip(shape.codes, places, strict=True):

@@ -19,6 +19,7 @@ from proofcompute.protocol.hints import sum_hint
 from proofcompute.public import evaluation
 from proofcompute.public.coding import SUITE, Coder
 from proofcompute.public.layout import Layout
+from proofcompute.public.message import Shape
 from proofcompute.public.proving import prove, verify_proof
 from proofcompute.public.publishing import Published, check_leaves, publish
 from proofcompute.public.transcript import begun
@@ -145,7 +146,7 @@ def test_proofs_of_half_a_code_hold_as_often_as_the_bound_says() -> None:
 
 def _holds(made: Published) -> bool:
     """Whether the positions of a proof lie in the part that is of the model; nothing else can fail."""
-    shape = evaluation.Shape.of(made.key.layout, [p.number for p in made.key.layout.planes])
+    shape = Shape.of(made.key.layout, [p.number for p in made.key.layout.planes])
     transcript = begun(made.key.public_id, 1, [bytes(32)])
     places = evaluation._positions(transcript, shape, 1)
     mine = published(KIND).trees

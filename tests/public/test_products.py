@@ -23,9 +23,9 @@ from proofcompute.jobs import NOT_RECEIVED, MatrixId, check_product_receipt, pro
 from proofcompute.jobs.messages import ProductReceipt
 from proofcompute.jobs.proof import ProductProof
 from proofcompute.public import evaluation, products
-from proofcompute.public.evaluation import Shape
 from proofcompute.public.factor import PublicFactor, PublishedFactor, publish_factor
 from proofcompute.public.holder import error_bits
+from proofcompute.public.message import Shape
 from proofcompute.public.products import ProductAnswered, product_rows, prove_products, verify_products
 from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
 from proofcompute.public.transcript import begun

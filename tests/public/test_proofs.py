@@ -13,9 +13,9 @@ import synthetic
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import InputError, MismatchError, VerificationError
-from proofcompute.public.evaluation import Evaluation, Opened
 from proofcompute.public.holder import error_bits, positions_for
 from proofcompute.public.key import PublicKey
+from proofcompute.public.message import Evaluation, Opened
 from proofcompute.public.proof import ALL, Proof, ProofHead, Shown, write_proof
 from proofcompute.public.proving import prove, verify_proof
 from public.world import KERNELS, POSITIONS, answered, changed, model, proof, published, request, verified
