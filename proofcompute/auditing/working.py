@@ -199,7 +199,8 @@ class Worker:
         worked = Worked()
         if job.receipt is None:
             raise InputError(f"the job {job.name!r} names no receipt")
-        checked = self._kept(job.receipt, model)
+        receipt = job.receipt
+        checked = patiently(lambda: self._kept(receipt, model))
         challenger = self._challenger(node, model, meter)
         try:
             if self._plan.replay:

@@ -292,10 +292,10 @@ class Gateway:
     def _audited(self, job: Job, audit: Audit, audited: Audited, state: State) -> None:
         """Note a verdict, in the audits' thread."""
         record, member = job.record, job.member
-        record.attach(job.at, audit)
         self.metrics.audits.labels(member.name, audit.level).inc()
         evidence = b""
         if audit.level == "contradicted":
+            record.attach(job.at, audit)  # at once: what is kept of it may take a while
             self._later(lambda: self._caught(member, record))
             card = self.card(record.model)
             bundle = None
@@ -307,6 +307,8 @@ class Gateway:
         else:
             self._later(lambda: member.trust.passes(audit.detects_one))
         self.books.verdict(audited, state, evidence)
+        # an answer is said to be checked once the books say so too, and a contradicted one already is
+        record.attach(job.at, audit)
         told = {**audit.describe(), "answer": record.id, "choice": job.at, "node": member.name}
         self.publish("verdict", told)
         self.publish("answer", record.describe())

@@ -27,7 +27,7 @@ from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction
 from proofcompute.client.limits import MAX_BODY
 from proofcompute.client.relayed import EXTENSION, Relayed
-from proofcompute.errors import ProofcomputeError, ServiceError, VerificationError
+from proofcompute.errors import ProofcomputeError, ServiceError, StorageError, VerificationError
 from proofcompute.gateway.fleet import Member
 from proofcompute.gateway.records import Choice, Record
 from proofcompute.openai import (
@@ -63,6 +63,7 @@ _PATHS: Final = {"chat": "/chat/completions", "completions": "/completions", "em
 _ERROR: Final = b'data: {"error":'
 """How an event that is an error begins, as the transport writes it."""
 _DONE: Final = b"data: [DONE]\n\n"
+_UNWRITTEN: Final = "the answer's receipt cannot be kept now"
 _OURS: Final = frozenset({400, 404, 413, 415, 422})
 """Statuses by which a node refuses a question; another node may take it."""
 
@@ -208,6 +209,9 @@ class Attempt:
             raise self._failed(f"contradicted: {e}", rest=False) from e
         except (httpx2.TransportError, ServiceError) as e:
             raise self._failed(f"it cannot be reached: {e or type(e).__name__}") from e
+        except StorageError as e:
+            said = f"{_UNWRITTEN}, and it is not passed on"
+            raise Refusal.of(503, said, "no_books", kind="server_error", wait=patience.rest) from e
         except TimeoutError as e:
             raise self._failed("it was too slow") from e
 
@@ -361,6 +365,8 @@ class Passed(Response):
         except (httpx2.TransportError, ServiceError) as e:
             attempt._failed(f"it broke an answer off: {e or type(e).__name__}")
             return "the node broke its answer off"
+        except StorageError:
+            return _UNWRITTEN
         except TimeoutError:
             attempt._failed("it was too slow")
             return "the node was too slow, and its answer was given up"

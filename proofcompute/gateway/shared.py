@@ -3,24 +3,35 @@
 A receipt is in the ledger before the end of its answer is passed on, so every answer that a client has can be
 audited later, by whoever has the ledger. Verdicts are signed by this gateway, and quarantine one node for
 all.
+
+A database may be away for a while. An answer whose receipt cannot be written is not passed on. Verdicts and
+evidence wait for the database, and a quarantine that could not be written is owed to it: nothing is learned
+from the ledger before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
+from proofcompute.auditing.patience import patiently
 from proofcompute.auditing.turning import receipt_of, verdict_of
 from proofcompute.client.challenger import Audited
 from proofcompute.client.checked import Checked
 from proofcompute.client.entries import State
 from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.errors import StorageError
 from proofcompute.gateway.federation import NodeEntry
 from proofcompute.gateway.journal import Journal, Known, Quarantine
 from proofcompute.ledger import Ledger, NewNode
 from proofcompute.ledger.fleet import MOST
+from proofcompute.logs import service_log
 
 __all__ = ["LedgerBooks"]
+
+_log = service_log(__name__)
 
 
 class LedgerBooks:
@@ -48,6 +59,8 @@ class LedgerBooks:
         self.ledger = Ledger.make(where)
         self._identity, self._keep_requests = identity, keep
         self._journal = Journal(state)
+        self._owed: dict[bytes, str] = {}
+        self._owing = Lock()
         for node in nodes:
             self.ledger.fleet.add_node(NewNode(node.public, node.url, node.name))
 
@@ -65,14 +78,18 @@ class LedgerBooks:
         """See :class:`.Books`. The verdict is a leaf of the ledger's log."""
         verdict = verdict_of(audited, state, extent=self.ledger.policy.extent, evidence=evidence)
         if verdict is not None:
-            self.ledger.verdicts.record(verdict.signed(self._identity))
+            patiently(partial(self.ledger.verdicts.record, verdict.signed(self._identity)))
 
     def keep(self, node: bytes, receipt: bytes | None, data: bytes, suffix: str) -> str:
         """See :class:`.Books`. What the ledger does not take is kept in the folder."""
         name = self._journal.keep(node, receipt, data, suffix)
-        if receipt is not None and suffix == "evidence" and self.ledger.fleet.receipt(receipt) is not None:
-            self.ledger.verdicts.keep_evidence(receipt, data)
+        if receipt is not None and suffix == "evidence":
+            patiently(partial(self._keep_evidence, receipt, data))
         return name
+
+    def _keep_evidence(self, receipt: bytes, data: bytes) -> None:
+        if self.ledger.fleet.receipt(receipt) is not None:
+            self.ledger.verdicts.keep_evidence(receipt, data)
 
     def evidence(self, name: str) -> bytes | None:
         """See :class:`.Books`."""
@@ -86,12 +103,26 @@ class LedgerBooks:
             return None
 
     def quarantine(self, node: bytes, found: Quarantine) -> None:
-        """See :class:`.Books`."""
+        """See :class:`.Books`. It is the event loop that says so, which does not wait for a database."""
         self._journal.quarantine(node, found)
-        self.ledger.fleet.set_state(node, "quarantined", found.why[:500])
+        with self._owing:
+            self._owed[node] = found.why[:500]
+        try:
+            self._pay()
+        except StorageError as e:
+            _log.error("a quarantine waits for the ledger", extra={"node": node.hex(), "error": str(e)})
+
+    def _pay(self) -> None:
+        """Write the quarantines that are owed. Raises StorageError if the database is away."""
+        with self._owing:
+            while self._owed:
+                node, why = next(iter(self._owed.items()))
+                self.ledger.fleet.set_state(node, "quarantined", why)
+                del self._owed[node]
 
     def known(self, nodes: Iterable[bytes]) -> dict[bytes, Known]:
         """See :class:`.Books`: what all gateways and auditors found."""
+        self._pay()  # else the ledger would say that these nodes may be asked
         own, last = self._journal.known(nodes), None
         made: dict[bytes, Known] = {}
         while page := self.ledger.fleet.nodes(MOST, after=last):

@@ -15,6 +15,7 @@ import pytest
 from adversary.mutation import Edit, apply
 from client.lies import STREAMED, _replayed, _without_proof
 from client.standin import NAME, NODE, Service
+from gateway import test_books_away as away
 from gateway.standing import CHAT, STREAM, asked, gateway, honest, standing
 from gateway.test_auditing import test_a_node_behind_with_its_audits_is_not_asked
 from gateway.test_federation import nodes
@@ -135,6 +136,17 @@ def takes_over() -> None:
     asyncio.run(ask())
 
 
+def in_folder(attack: Callable[[Path], None]) -> Callable[[], None]:
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                attack(Path(folder))
+            except pytest.fail.Exception as e:
+                raise AssertionError(str(e)) from None
+
+    return run
+
+
 def refused(value: Any, file: str = "nodes.json") -> None:
     """A file is refused."""
     with tempfile.TemporaryDirectory() as folder:
@@ -196,6 +208,24 @@ MUTANTS = {
     ),
     "audits that wait": Mutant(
         "fleet", " and not self.behind()", "", test_a_node_behind_with_its_audits_is_not_asked
+    ),
+    "a receipt is written before its answer ends": Mutant(
+        "relaying",
+        "        self.gateway.receipt(self.member, checked)\n",
+        "        pass\n",
+        in_folder(lambda folder: away.unwritten(folder, STREAM)),
+    ),
+    "a verdict is written before its label": Mutant(
+        "gateway",
+        '        evidence = b""\n        if audit',
+        '        evidence, _ = b"", record.attach(job.at, audit)\n        if audit',
+        in_folder(away.unrecorded),
+    ),
+    "a quarantine is owed until it is written": Mutant(
+        "shared",
+        "        self._pay()  # else",
+        "        pass  # else",
+        in_folder(away.owed),
     ),
     "aliases": Mutant("federation", "if self.check_event(yaml.AliasEvent):", "if False:", lambda: alias()),
     "keys that stand twice": Mutant(

@@ -190,6 +190,40 @@ def test_answers_that_a_gateway_kept_are_audited(where: str) -> None:
         assert ledger.jobs.count() == {"done": 1, "taken": 0, "waiting": 1}
 
 
+def test_a_ledger_that_is_away_while_it_is_read_ends_no_auditor(tmp_path: Path) -> None:
+    service = Service()
+    service.draw = lambda: secrets.token_bytes(32)
+    kept: list[Any] = []
+    inner = service.transport(httpx2)
+    transport = ProofTransport(BASE, model().card, inner=inner, on_checked=kept.append, terms=True)
+    with httpx2.Client(transport=transport) as asking:
+        asking.post(f"{BASE}/chat/completions", json={"model": NAME, "messages": MESSAGES, "max_tokens": 4})
+    assert service.terms is not None
+    about = receipt_of(kept[0], keep=True)
+    left = 3
+    with Ledger.make(tmp_path / "ledger.db") as ledger:
+        made = desk(ledger, service, Plan(replay=True))
+        made.run(until_idle=True)
+        ledger.fleet.add_terms(NODE.public, service.terms.digest, service.terms.encode())
+        ledger.fleet.add_receipts([about])
+        body = {"model": NAME}
+        ledger.jobs.add(
+            NewJob(name="answer", kind="answer", node=NODE.public, receipt=about.digest, body=body)
+        )
+        answer = ledger.fleet.answer
+
+        def away(digest: bytes) -> Any:
+            nonlocal left
+            if left:
+                left -= 1
+                raise StorageError("away")
+            return answer(digest)
+
+        ledger.fleet.answer = away  # type: ignore[method-assign]
+        assert made.run(until_idle=True).states == {"verified": 1}
+    assert left == 0
+
+
 def test_a_job_that_nobody_can_do_is_given_up(tmp_path: Path) -> None:
     now = [1000.0]
     Ledger.make(tmp_path / "ledger.db").close()
