@@ -101,6 +101,12 @@ class Server:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End the server and all its processes at once, whatever they are doing."""
         process = self._process
