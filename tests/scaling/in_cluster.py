@@ -1,10 +1,15 @@
-"""A Ray cluster of three nodes on this machine, one of which is killed while it works; run by test_cluster.
+"""A Ray cluster of three nodes on this machine, which are killed while they work, and workers too.
+
+It is run by test_cluster.
 
 Ray takes the machine's address for its own, so this runs where there is none but the loopback interface.
 """
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +28,8 @@ from scaling.test_scaling import MODEL, check_verdicts
 from scaling.world import AUDITOR, works
 
 STORE = 100 << 20
+KILLS = 20
+"""Workers that are killed."""
 
 
 def every_verdict_once(made: Any, nodes: list[Any], folder: Path) -> None:
@@ -42,6 +49,30 @@ def every_verdict_once(made: Any, nodes: list[Any], folder: Path) -> None:
     began = len(list((folder / "began").iterdir()))
     assert began > len(works()), began  # what the killed nodes had was done again
     assert list(audit_all(executor, auditing, works(), verdicts, AUDITOR, devices=["numpy"])) == []
+
+
+def every_verdict_once_whoever_is_killed(folder: Path) -> None:
+    """Workers are killed at random moments, as a system does that is out of memory."""
+    executor, verdicts = RayExecutor(3, tries=KILLS + 1), Store(str(folder / "others"))
+    began = folder / "killed"
+    began.mkdir()
+    auditing = Slow(Auditing(str(folder / "model")), str(began), 0.3)
+    seed = random.SystemRandom().getrandbits(32)
+    draw, killed, done = random.Random(seed), set[int](), list[str]()
+    print(f"seed {seed}", flush=True)
+    asked = works(2 * KILLS)
+    for name, new in audit_all(executor, auditing, asked, verdicts, AUDITOR, devices=["numpy"] * 3):
+        assert new is True, new
+        done.append(name)
+        if len(killed) < KILLS:
+            time.sleep(0.3 * draw.random())
+            at_work = {int(path.name.partition("-")[0]) for path in began.iterdir()} - killed
+            victim = draw.choice(sorted(pid for pid in at_work if Path(f"/proc/{pid}").exists()))
+            os.kill(victim, signal.SIGKILL)
+            killed.add(victim)
+    assert len(killed) == KILLS
+    assert sorted(done) == sorted(work.name for work in asked)
+    check_verdicts(verdicts, folder, asked)
 
 
 def as_processes_do(folder: Path) -> None:
@@ -70,6 +101,9 @@ def main(folder: Path) -> None:
         start = time.monotonic()
         every_verdict_once(made, nodes, folder)
         print(f"verdicts after {time.monotonic() - start:.0f} s", flush=True)
+        start = time.monotonic()
+        every_verdict_once_whoever_is_killed(folder)
+        print(f"{KILLS} workers killed in {time.monotonic() - start:.0f} s", flush=True)
         as_processes_do(folder)
     finally:
         ray.shutdown()

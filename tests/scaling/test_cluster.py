@@ -1,4 +1,4 @@
-"""A Ray cluster of three nodes on this machine, two of which are killed while they work."""
+"""A Ray cluster of three nodes on this machine, two of which are killed while they work, and workers too."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_cluster_is_connected_first() -> None:
 
 
 @pytest.mark.slow
-def test_every_verdict_once_although_nodes_are_killed(tmp_path: Path) -> None:
+def test_every_verdict_once_although_nodes_and_workers_are_killed(tmp_path: Path) -> None:
     alone = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False).returncode:
         pytest.skip("no network namespace can be made")
