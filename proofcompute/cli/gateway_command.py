@@ -11,11 +11,11 @@ import typer
 
 from proofcompute.cli.console import Output
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.options import Device
+from proofcompute.cli.options import Device, hex_bytes
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
-    from proofcompute.gateway import Gateway, Place
+    from proofcompute.gateway import ClusterVerdict, Gateway, Place
 
 __all__ = ["gateway"]
 
@@ -44,6 +44,13 @@ def gateway(
             "--disclose", help="Let evidence hold the question, so that others can decide by it alone."
         ),
     ] = False,
+    clusters: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Signed verdicts about clusters, and their evidence, to show."),
+    ] = None,
+    cluster_signer: Annotated[
+        str | None, typer.Option(metavar="PUBKEY", help="Public key (hex) of who signed them.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any free one.")] = 8080,
     device: Device = "cpu",
@@ -75,6 +82,8 @@ def gateway(
     """
     if (tls_cert is None) != (tls_key is None):
         raise InputError("TLS takes both --tls-cert and --tls-key")
+    if (clusters is None) != (cluster_signer is None):
+        raise InputError("verdicts about clusters take both --clusters and --cluster-signer")
     if log_level not in ("debug", "info", "warning", "error") or log_format not in ("text", "json"):
         raise InputError("--log-level is debug, info, warning or error, and --log-format text or json")
     if identity is not None:
@@ -88,11 +97,17 @@ def gateway(
         Patience,
         Place,
         application,
+        read_clusters,
         read_models,
         read_nodes,
     )
     from proofcompute.serving import ApiKeys, ServiceLimits, logs, server
 
+    shown: tuple[ClusterVerdict, ...] = ()
+    if clusters is not None and cluster_signer is not None:
+        shown = read_clusters(
+            clusters, hex_bytes(cluster_signer, "the key of who signed the clusters' verdicts")
+        )
     fleet = read_nodes(nodes)
     signing = NodeIdentity.new() if identity is None else NodeIdentity.load(identity)
     books: Books = Journal(state)
@@ -117,7 +132,7 @@ def gateway(
     )
     place = Place(host=host, port=server.check_address(host, port), tls_cert=tls_cert, tls_key=tls_key)
     logs.set_up(log_format, log_level)
-    status = server.serve(made, place, application(made), lambda: _say(made, place))
+    status = server.serve(made, place, application(made, shown), lambda: _say(made, place))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # as `serve` does

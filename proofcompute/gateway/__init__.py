@@ -6,6 +6,7 @@ from proofcompute.errors.extras import lacking
 
 try:
     from proofcompute.gateway.app import application
+    from proofcompute.gateway.clusters import ClusterVerdict, read_clusters
     from proofcompute.gateway.federation import ModelsFile, NodesFile, read_models, read_nodes
     from proofcompute.gateway.gateway import Gateway
     from proofcompute.gateway.journal import Books, Journal
@@ -15,6 +16,7 @@ except ModuleNotFoundError as e:
 
 __all__ = [
     "Books",
+    "ClusterVerdict",
     "Gateway",
     "Journal",
     "ModelsFile",
@@ -22,6 +24,7 @@ __all__ = [
     "Patience",
     "Place",
     "application",
+    "read_clusters",
     "read_models",
     "read_nodes",
 ]

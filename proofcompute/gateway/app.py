@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any, Final, cast
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from proofcompute.errors import ProofcomputeError, ServiceError, VerificationError
+from proofcompute.gateway.clusters import ClusterVerdict
 from proofcompute.gateway.gateway import Gateway
 from proofcompute.gateway.relaying import ASSURANCE_HEADER, relay
 from proofcompute.openai import (
@@ -61,8 +63,11 @@ _NEWEST: Final = 200
 """Answers that are listed."""
 
 
-def application(gateway: Gateway) -> Gate:
-    """Return the application of a gateway, which starts and closes it with the application's life."""
+def application(gateway: Gateway, clusters: Sequence[ClusterVerdict] = ()) -> Gate:
+    """Return the application of a gateway, which starts and closes it with the application's life.
+
+    ``clusters`` are verdicts about clusters that its page shows.
+    """
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -86,6 +91,7 @@ def application(gateway: Gateway) -> Gate:
     _add_answers(app, gateway)
     _add_proofs(app, gateway)
     _add_fleet(app, gateway)
+    _add_clusters(app, gateway, clusters)
     _add_health(app, gateway)
     _add_page(app)
     return Gate(app, gateway, frozenset(_PAGE))
@@ -226,6 +232,16 @@ def _add_fleet(app: FastAPI, gateway: Gateway) -> None:
             raise Refusal.of(404, "there is no such evidence here", "evidence_not_found")
         headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}"'}
         return Response(found, headers=headers, media_type="application/octet-stream")
+
+
+def _add_clusters(app: FastAPI, gateway: Gateway, known: Sequence[ClusterVerdict]) -> None:
+    names = {m.entry.public: m.name for m in gateway.fleet.members.values()}
+
+    @app.get("/v1/fleet/clusters")
+    async def clusters() -> Response:
+        """Return the verdicts about clusters, each with its lines and the evidence behind them."""
+        now = round(time.time() * 1000)
+        return _json({"clusters": [each.describe(names, now) for each in known]})
 
 
 def _add_health(app: FastAPI, gateway: Gateway) -> None:

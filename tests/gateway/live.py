@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from proofcompute.gateway import Gateway, Place, application
+from proofcompute.gateway import ClusterVerdict, Gateway, Place, application
 from proofcompute.serving import server
 
 SOON = 60
@@ -16,8 +16,8 @@ SOON = 60
 class Live:
     """A gateway that serves."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self.gateway = gateway
+    def __init__(self, gateway: Gateway, clusters: Sequence[ClusterVerdict] = ()) -> None:
+        self.gateway, self.clusters = gateway, clusters
         self.place = Place(port=server.check_address("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.place.port}"
         self.loop = asyncio.new_event_loop()
@@ -26,7 +26,7 @@ class Live:
         self._thread = threading.Thread(target=lambda: self.loop.run_until_complete(self._run()))
 
     async def _run(self) -> None:
-        serving = server.granian(self.gateway, self.place, application(self.gateway))
+        serving = server.granian(self.gateway, self.place, application(self.gateway, self.clusters))
         task = asyncio.ensure_future(serving.serve())
         await server.listening("127.0.0.1", self.place.port)
         self._ready.set()
@@ -47,6 +47,6 @@ class Live:
 
 
 @contextmanager
-def live(gateway: Gateway) -> Iterator[Live]:
-    with Live(gateway) as made:
+def live(gateway: Gateway, clusters: Sequence[ClusterVerdict] = ()) -> Iterator[Live]:
+    with Live(gateway, clusters) as made:
         yield made

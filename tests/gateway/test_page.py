@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from client.standin import KERNELS, model
 from gateway.live import Live, live
 from gateway.standing import CHAT, PATH, gateway, honest
 from gateway.test_auditing import audited, cheating
+from gateway.test_clusters import verdict_in
 from gateway.test_hostile_nodes import Stalling
+from networks.test_cluster import OWNER
 from proofcompute import write_key
-from proofcompute.gateway import Patience
+from proofcompute.gateway import ClusterVerdict, Patience, read_clusters
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -231,4 +235,47 @@ def test_the_page_asks_for_a_key(browser: Any, tmp_path: Path) -> None:
         page.keyboard.press("Enter")
         sync_api.expect(page.locator("#line")).to_contain_text("Live", timeout=HANG)
         sync_api.expect(page.locator("#door")).to_be_hidden()
+        page.close()
+
+
+def _cluster(folder: Path, **more: Any) -> ClusterVerdict:
+    """A verdict that holds now, whenever the test runs."""
+    (found,) = read_clusters(folder, OWNER.public, verdict_in(folder, **more))
+    now = round(time.time() * 1000)
+    return replace(found, cluster=replace(found.cluster, at=now))
+
+
+def test_the_page_shows_verdicts_about_clusters(browser: Any, tmp_path: Path) -> None:
+    shown = [_cluster(tmp_path / "one"), _cluster(tmp_path / "two", name="south", node={"audits": 2})]
+    old = replace(shown[0], cluster=replace(shown[0].cluster, at=0))
+    expect = sync_api.expect
+    with live(gateway({"north": honest("north")}), [*shown, old]) as standing:
+        page, wrong = opened(browser, standing, viewport={"width": 1280, "height": 900})
+        good, bad, over = page.locator("#clusters article").all()
+        expect(good.get_by_role("heading")).to_have_text("north: verified")
+        expect(bad.get_by_role("heading")).to_have_text("south: not verified")
+        expect(over.get_by_role("heading")).to_have_text("north: ended")
+        expect(good).to_contain_text("audits: 1 of 1, holds by 1 bundles")
+        expect(bad).to_contain_text("audits: 1 of 2, fails by 1 bundles")
+        good.locator("summary").first.click()
+        digest = shown[0].cluster.works[0].bundle_sha256.hex()
+        expect(good.get_by_text(digest)).to_be_visible()
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert wrong == []
+        page.close()
+    with live(gateway({"north": honest("north")})) as standing:
+        page, wrong = opened(browser, standing)
+        expect(page.locator("#clusters")).to_be_hidden()
+        assert wrong == []
+        page.close()
+
+
+def test_names_of_clusters_are_text_on_the_page(browser: Any, tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    with live(gateway({"north": honest("north")}), [_cluster(tmp_path / "one", name=name)]) as standing:
+        page, wrong = opened(browser, standing)
+        sync_api.expect(page.locator("#clusters h3")).to_have_text(f"{name}: verified")
+        assert page.locator("#clusters img").count() == 0
+        assert wrong == []
         page.close()

@@ -104,6 +104,75 @@ function showNodes() {
   get("nodes").replaceChildren(...rows);
 }
 
+// -- clusters ---------------------------------------------------------------------------------------------
+const BASES = { evidence: "", records: "the operator's word", both: "and the operator's word" };
+let clusters = [];
+let shownAs = "";
+
+// the page may be open when a verdict ends
+const standing = (cluster) => (Date.now() > Date.parse(cluster.until) ? "ended" : cluster.state);
+
+function lines(found) {
+  const list = make("ul", undefined, "lines");
+  for (const each of found) {
+    const item = make("li", `${each.line}: ${each.found} of ${each.required}, `);
+    item.append(make("span", each.holds ? "holds" : "fails", "state", each.holds ? "verified" : "not-verified"));
+    const bundles = each.basis === "records" ? "" : `${each.evidence.length} bundles `;
+    item.append(` by ${bundles}${BASES[each.basis]}`);
+    if (each.evidence.length > 0) {
+      const named = make("details");
+      named.append(make("summary", "SHA-256 of the bundles"), make("span", each.evidence.join(" "), "why"));
+      item.append(named);
+    }
+    list.append(item);
+  }
+  return list;
+}
+
+function showClusters() {
+  get("clusters").hidden = clusters.length === 0;
+  shownAs = clusters.map(standing).join();
+  const shown = clusters.map((cluster) => {
+    const part = make("article");
+    const state = standing(cluster);
+    const title = make("h3", `${cluster.name}: `);
+    title.append(make("span", state, "state", token(state)));
+    const table = make("table");
+    const body = make("tbody");
+    for (const node of cluster.nodes) {
+      const row = make("tr");
+      const name = make("th", node.name ?? node.node.slice(0, 16));
+      name.scope = "row";
+      name.title = node.node;
+      const said = node.verified ? "verified" : "not verified";
+      const verdict = make("td");
+      verdict.append(make("span", said, "state", token(said)));
+      const held = make("td");
+      held.append(lines(node.lines));
+      row.append(name, verdict, make("td", node.hardware ?? "not known"), held);
+      body.append(row);
+    }
+    const head = make("tr");
+    for (const column of ["Node", "Verdict", "Hardware", "Lines of the policy"]) {
+      const cell = make("th", column);
+      cell.scope = "col";
+      head.append(cell);
+    }
+    const top = make("thead");
+    top.append(head);
+    table.append(top, body);
+    const wide = make("div", undefined, "wide");
+    wide.tabIndex = 0;
+    wide.setAttribute("role", "region");
+    wide.setAttribute("aria-label", `nodes of ${cluster.name}`);
+    wide.append(table);
+    const when = `by the policy ${cluster.policy}, about ${cluster.from} to ${cluster.made}, until ${cluster.until}`;
+    part.append(title, make("p", `${when}, signed by ${cluster.signer}`, "why"), lines(cluster.lines), wide);
+    return part;
+  });
+  get("clusters-list").replaceChildren(...shown);
+}
+
 // -- answers ----------------------------------------------------------------------------------------------
 function takeAnswer(answer) {
   answers.set(answer.answer, answer);
@@ -226,6 +295,8 @@ async function follow() {
   const response = await ask("/v1/fleet/events");
   // the state is read after the connection stands, so that nothing between the two is missed
   for (const node of (await (await ask("/v1/fleet")).json()).nodes) takeNode(node);
+  clusters = (await (await ask("/v1/fleet/clusters")).json()).clusters;
+  showClusters();
   for (const answer of (await (await ask("/v1/fleet/answers")).json()).answers) takeAnswer(answer);
   if (get("verdicts").children.length === 0) {
     const audits = [...answers.values()].flatMap((answer) =>
@@ -254,6 +325,7 @@ get("door").addEventListener("submit", (submitted) => {
 });
 
 addEventListener("resize", show);
+setInterval(() => clusters.map(standing).join() === shownAs || showClusters(), 10_000);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
 
 for (;;) {
