@@ -59,7 +59,8 @@ class Member:
         if (key := entry.api_key()) is not None:
             headers["authorization"] = f"Bearer {key}"
         self.headers = headers
-        timeout = httpx2.Timeout(connect=patience.connect, read=patience.whole, write=patience.idle, pool=1.0)
+        # who asks limits how long it reads: a timer of the connection would be set anew for each text
+        timeout = httpx2.Timeout(connect=patience.connect, read=None, write=patience.idle, pool=1.0)
         self.client = httpx2.AsyncClient(
             transport=self.transport,
             headers=headers,

@@ -30,6 +30,7 @@ from proofcompute.client.relayed import EXTENSION, Relayed
 from proofcompute.errors import ProofcomputeError, ServiceError, StorageError, VerificationError
 from proofcompute.gateway.fleet import Member
 from proofcompute.gateway.records import Choice, Record
+from proofcompute.gateway.waiting import Waiting
 from proofcompute.openai import (
     FIELD,
     RECEIPT_HEADER,
@@ -338,27 +339,28 @@ class Passed(Response):
     async def _pass(self, emit: Any) -> str | None:
         """Pass the other events on; return what the client must know instead of an end."""
         attempt, patience = self._attempt, self._attempt.gateway.patience
-        end = attempt.start + patience.whole
         event = self._first
         # from its first receipt on, the answer waits for the end mark: nothing contradicts it after that
         held: list[bytes] = []
         try:
-            while event:
-                if event.startswith(_ERROR):
-                    attempt._failed("it broke an answer off")
-                    await emit(event)
-                    await emit(_DONE)
-                    return None
-                if event == _DONE:
-                    attempt.complete()
-                    await emit(b"".join([*map(self._assured, held), _DONE]))
-                    return None
-                if attempt.checked:
-                    held.append(event)
-                else:
-                    await emit(event)
-                async with asyncio.timeout(max(0.0, min(patience.idle, end - time.monotonic()))):
+            async with Waiting(patience.idle, attempt.start + patience.whole) as waiting:
+                while event:
+                    if event.startswith(_ERROR):
+                        attempt._failed("it broke an answer off")
+                        await emit(event)
+                        await emit(_DONE)
+                        return None
+                    if event == _DONE:
+                        attempt.complete()
+                        await emit(b"".join([*map(self._assured, held), _DONE]))
+                        return None
+                    if attempt.checked:
+                        held.append(event)
+                    else:
+                        await emit(event)
+                    waiting.begin()
                     event = await anext(self._events, b"")
+                    waiting.done()
         except VerificationError as e:
             attempt._failed(f"contradicted: {e}", rest=False)
             return f"the node's answer is contradicted, and its text must not be used: {e}"

@@ -189,12 +189,8 @@ MUTANTS = {
     "the first text has a deadline": Mutant(
         "relaying", "asyncio.timeout(patience.first if", "asyncio.timeout(None if", trickling
     ),
-    "each text has a deadline": Mutant(
-        "relaying",
-        "asyncio.timeout(max(0.0, min(patience.idle, end - time.monotonic())))",
-        "asyncio.timeout(None)",
-        stalling,
-    ),
+    "each text has a deadline": Mutant("relaying", "waiting.begin()", "pass", stalling),
+    "a deadline ends a wait": Mutant("waiting", "self._timeout.reschedule(now)", "pass", stalling),
     "terms that allow too much time": Mutant("fleet", "> required.seconds:", "> 1e9:", slow_terms),
     "terms that promise too little": Mutant(
         "fleet", "retention=entry.terms.retention,", "retention=0,", short_retention
