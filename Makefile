@@ -36,7 +36,8 @@ FRESH := build/fresh-cache
 FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH)/numba
 
 # The tests that must run every line of the packages which pyproject.toml names under [tool.coverage.run].
-COVERING := tests/adversary tests/binding tests/cli tests/client tests/commit tests/fuzz tests/jobs tests/protocol
+COVERING := tests/adversary tests/beacons tests/binding tests/bls tests/cli tests/client tests/commit tests/fuzz tests/jobs tests/pipelines \
+	tests/protocol tests/verdicts
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
