@@ -11,6 +11,7 @@ import pytest
 
 import synthetic
 from proofcompute.arithmetic.backends.numba.codegen import target
+from proofcompute.arithmetic.backends.numba.codegen.levels import level_named, levels_for, processor_flags
 
 TESTS = Path(__file__).resolve().parents[1]
 # Whatever is special to a processor is in here: attention, products, hints and their packing, hashing.
@@ -22,6 +23,17 @@ m = synthetic.model()
 run = synthetic.prove(m, synthetic.request(m, prompt="Hello, world, of many rows" * 2), k)
 synthetic.audit(synthetic.key(), run)
 print(run.receipt.trace_root.hex())
+"""
+# Products whose inner loops are others where bytes cannot be multiplied as they are.
+PRODUCTS = """
+from kernel_cases import CASES, outcome
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.codegen.shapes import BYTES, WIDE_REGISTERS
+from proofcompute.arithmetic.definition import NumpyKernels
+fast, slow = NumbaKernels(), NumpyKernels()
+cases = [case for case in CASES if case.method in ("linear_through", "contract")]
+different = [str(case) for case in cases if outcome(fast, case) != outcome(slow, case)]
+print(BYTES, WIDE_REGISTERS, len(cases), different)
 """
 
 
@@ -65,6 +77,18 @@ def test_the_same_root_for_any_target(settings: dict[str, str], root: str) -> No
     assert done.stdout.strip() == root
 
 
+def test_products_are_equal_on_wide_registers_without_an_instruction_for_bytes() -> None:
+    level = level_named("x86-64-v4")
+    if level not in levels_for(processor_flags()):
+        pytest.skip(f"this processor is not {level.name}")
+    _, name, features = level.target
+    done = started(PRODUCTS, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
+    assert done.returncode == 0, done.stderr[-1000:]
+    byte, wide, count, different = done.stdout.split(maxsplit=3)
+    assert (byte, wide, different.strip()) == ("False", "True", "[]")
+    assert int(count) > 100
+
+
 def test_a_feature_that_the_processor_lacks_is_refused_in_words() -> None:
     code = "import proofcompute as pc; pc.kernels_for('cpu')"
     done = started(code, NUMBA_CPU_FEATURES="+avx9000")
@@ -78,6 +102,7 @@ import os
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.arithmetic.backends.numba.runtime import cache
 from proofcompute.arithmetic.backends.numba.codegen import target
+from proofcompute.arithmetic.backends.numba.codegen.levels import level_named, levels_for, processor_flags
 NumbaKernels()
 os.environ["NUMBA_CPU_NAME"] = "generic"
 from proofcompute.arithmetic.backends.numba.codegen import signatures as types
@@ -111,6 +136,7 @@ def test_the_default_is_the_processor_at_hand() -> None:
     code = """
 from llvmlite import binding
 from proofcompute.arithmetic.backends.numba.codegen import target
+from proofcompute.arithmetic.backends.numba.codegen.levels import level_named, levels_for, processor_flags
 host = binding.get_host_cpu_features()
 for feature in ("avx2", "avx512f", "avx512bw", "avx512vnni"):
     assert target.has(feature) == bool(host.get(feature, False)), feature
