@@ -21,6 +21,8 @@ EXTRA_OF: Final = {
     "fsspec": "ray",
     "gguf": "models",
     "granian": "serve",
+    "httpx": "client",
+    "httpx2": "client",
     "jinja2": "models",
     "jsonschema": "akash",
     "matplotlib": "plot",

@@ -103,12 +103,12 @@ def signing(key: ApiKey, clock: Callable[[], float] = time.time) -> httpx.Auth:
     """Return what signs each request of an httpx client: its parameter ``auth``.
 
     Query and body are replaced by their canonical forms; a body is JSON, or there is none. Raises InputError
-    for a request that has no such form.
+    for a request that has no such form, UnsupportedError if httpx is missing.
     """
     try:
         import httpx
     except ModuleNotFoundError as e:
-        raise lacking(e, "requests to Dispersed", "client") from e
+        raise lacking(e, "requests to Dispersed") from e
 
     class Signing(httpx.Auth):
         requires_request_body = True

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator, MutableM
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from proofcompute.errors.extras import lacking
 from proofcompute.limits import MIB
 from proofcompute.networks.bittensor.auth import PREFIX, Nonces, Refused, authenticate, signed_headers
 
@@ -35,8 +36,13 @@ def signing(keypair: Any, receiver: str) -> httpx.Auth:
     Args:
         keypair: the sender's hotkey: ``bittensor_core.Keypair``.
         receiver: the address of the hotkey that requests are for.
+
+    Raises UnsupportedError if httpx is missing.
     """
-    import httpx
+    try:
+        import httpx
+    except ModuleNotFoundError as e:
+        raise lacking(e, "signing what httpx sends") from e
 
     class Signing(httpx.Auth):
         requires_request_body = True
