@@ -21,18 +21,23 @@ from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arithmetic.primitives import Expression, Term, View
 from proofcompute.arrays import F32, Array
 
-__all__ = ["CpuThrough"]
+__all__ = ["CpuThrough", "block_of"]
 
 _SPLIT_PRODUCTS: Final = 4_000_000
 """Least products of a part for which a thread pays."""
 _SPLIT_ELEMENTS: Final = 50_000
 """Least elements to look at for which a thread pays."""
 _BLOCK_ROWS: Final = 96
-"""Rows that are quantised and multiplied at a time, a multiple of every tile's rows."""
+"""Most rows that are quantised and multiplied at a time, a multiple of every tile's rows."""
+_EVEN_ROWS: Final = 48
+"""Least rows of a block that is made smaller to share rows out evenly; smaller ones read panels too often."""
+_EVEN: Final = 50
+"""A larger block may have the longest share longer than need be by one part in so many."""
 _BLOCK_BYTES: Final = 1 << 20
 """Bytes of quantised rows that are read again for each panel; fewer rows, if they are long. Rows that do not
 stay in the second level of the cache cost less than panels that are read for fewer rows."""
 _LEAST_ROWS: Final = 12
+"""Rows of the smallest block, of which all blocks are multiples, as of every tile's rows."""
 _PLAIN: Final = Runs(0, np.zeros(0, np.int64), np.zeros((0, 0), np.int32), 0, 0)
 """The runs of rows that are multiplied as they are."""
 _NO_TOPS: Final = np.zeros((0, 0), np.int32)
@@ -65,6 +70,26 @@ _ENDINGS: Final = {
     **{Expression(("f32", "f32"), (s, *_positive(2, 3))): _Ending(added=True, positive=True) for s in _SUMS},
 }
 """What ends the blocks of residual networks; other expressions are evaluated after the product."""
+
+
+def _longest(rows: int, block: int, workers: int) -> int:
+    """Return the most rows that one of so many threads gets, if they take blocks in turn."""
+    blocks = -(-rows // block)
+    rounds, others = divmod(blocks - 1, workers)
+    # who takes the last block, which may be short, may take it alone in its round
+    return rounds * block + (block if others else rows - (blocks - 1) * block)
+
+
+def block_of(rows: int, most: int, workers: int) -> int:
+    """Return the rows of a block, of at most ``most``, with which threads have about equally many rows.
+
+    ``most`` is a multiple of 12, and so is the result. The largest block is chosen with which the longest
+    share is nearly the shortest possible, since panels are read once for each block.
+    """
+    sizes = range(most, min(_EVEN_ROWS, most) - 1, -_LEAST_ROWS)
+    longest = [_longest(rows, size, workers) for size in sizes]
+    enough = min(longest) + min(longest) // _EVEN
+    return next(size for size, share in zip(sizes, longest, strict=True) if share <= enough)
 
 
 class CpuThrough(CpuPrimitives, Composed):
@@ -189,7 +214,8 @@ class CpuThrough(CpuPrimitives, Composed):
             good = threads.split(k.run_maxima, tops.size, least, x, runs.starts, runs.length, tops)
             finite(good, "an input of the quantiser")
         fill = np.array(runs.fill, np.uint32).view(np.float32)[()]
-        block = max(_LEAST_ROWS, min(_BLOCK_ROWS, _BLOCK_BYTES // (2 * d) // _LEAST_ROWS * _LEAST_ROWS))
+        most = max(_LEAST_ROWS, min(_BLOCK_ROWS, _BLOCK_BYTES // (2 * d) // _LEAST_ROWS * _LEAST_ROWS))
+        block = block_of(len(out), most, threads.size())
         least = _SPLIT_PRODUCTS // (block * d * w.m * len(w.q))
         seen = (x, runs.starts, runs.table, runs.length, fill, tops, LARGEST[limbs])
         bias = NO_BIAS if w.bias is None else w.bias
