@@ -6,7 +6,8 @@ all.
 
 A database may be away for a while. An answer whose receipt cannot be written is not passed on. Verdicts and
 evidence wait for the database, and a quarantine that could not be written is owed to it: nothing is learned
-from the ledger before.
+from the ledger before. What is owed is in ``owed/`` of the folder too, one file for each node, so a gateway
+that is killed before the database is back pays at its next start.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from proofcompute.client.challenger import Audited
 from proofcompute.client.checked import Checked
 from proofcompute.client.entries import State
 from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding.files import read_limited, write_atomic
 from proofcompute.errors import StorageError
 from proofcompute.gateway.federation import NodeEntry
 from proofcompute.gateway.journal import Journal, Known, Quarantine
 from proofcompute.ledger import Ledger, NewNode
 from proofcompute.ledger.fleet import MOST
+from proofcompute.limits import KIB
 from proofcompute.logs import service_log
 
 __all__ = ["LedgerBooks"]
@@ -61,8 +64,16 @@ class LedgerBooks:
         self._journal = Journal(state)
         self._owed: dict[bytes, str] = {}
         self._owing = Lock()
+        self._debts = None if state is None else state / "owed"
+        if self._debts is not None:
+            self._debts.mkdir(exist_ok=True)
         for node in nodes:
             self.ledger.fleet.add_node(NewNode(node.public, node.url, node.name))
+            if self._debts is not None and (path := self._debts / node.public.hex()).is_file():
+                self._owed[node.public] = read_limited(path, 4 * KIB, "owed quarantine").decode(
+                    errors="replace"
+                )
+        self._pay()
 
     def close(self) -> None:
         """Close the database."""
@@ -107,6 +118,8 @@ class LedgerBooks:
         self._journal.quarantine(node, found)
         with self._owing:
             self._owed[node] = found.why[:500]
+        if self._debts is not None:
+            write_atomic(self._debts / node.hex(), found.why[:500].encode())
         try:
             self._pay()
         except StorageError as e:
@@ -118,6 +131,8 @@ class LedgerBooks:
             while self._owed:
                 node, why = next(iter(self._owed.items()))
                 self.ledger.fleet.set_state(node, "quarantined", why)
+                if self._debts is not None:
+                    (self._debts / node.hex()).unlink(missing_ok=True)
                 del self._owed[node]
 
     def known(self, nodes: Iterable[bytes]) -> dict[bytes, Known]:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from client.standin import model
-from gateway.standing import CHAT, IDENTITIES, STREAM, asked, honest
-from gateway.test_shared import books_of, sharing
+from gateway.standing import CHAT, IDENTITIES, STREAM, asked, entry, gateway, honest
+from gateway.test_shared import IDENTITY, books_of, sharing
 from proofcompute.errors import StorageError
+from proofcompute.gateway.shared import LedgerBooks
 
 
 class Away:
@@ -88,6 +89,26 @@ def owed(folder: Path) -> None:
     books_of(made).close()
 
 
+def paid_later(folder: Path) -> None:
+    """A gateway that is killed before the database is back writes at its next start what it owed."""
+    north = honest("north", change=lambda s: {**s, "proofcompute": None})
+    books = LedgerBooks(folder / "ledger", IDENTITY, [entry("north")], state=folder / "state")
+    Away(books.ledger.fleet, "set_state")
+    asked(gateway({"north": north}, books=books), CHAT)
+    assert books.ledger.fleet.count_nodes()["quarantined"] == 0
+    books.close()
+    key, owed = IDENTITIES["north"].public, folder / "state" / "owed"
+    assert [path.name for path in owed.iterdir()] == [key.hex()]
+    for state in ("quarantined", "active"):  # the second time an operator has readmitted the node
+        again = LedgerBooks(folder / "ledger", IDENTITY, [entry("north")], state=folder / "state")
+        found = again.ledger.fleet.node(key)
+        assert found is not None
+        assert found.state == state
+        assert list(owed.iterdir()) == []
+        again.ledger.fleet.set_state(key, "active", "")
+        again.close()
+
+
 @pytest.mark.parametrize("body", [CHAT, STREAM])
 def test_an_answer_whose_receipt_cannot_be_written_is_not_passed_on(
     body: dict[str, Any], tmp_path: Path
@@ -101,3 +122,7 @@ def test_a_verdict_waits_for_the_ledger_and_comes_before_its_label(tmp_path: Pat
 
 def test_a_quarantine_that_could_not_be_written_is_not_forgotten(tmp_path: Path) -> None:
     owed(tmp_path)
+
+
+def test_a_quarantine_that_is_owed_outlives_the_gateway(tmp_path: Path) -> None:
+    paid_later(tmp_path)

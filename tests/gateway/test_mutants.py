@@ -223,6 +223,9 @@ MUTANTS = {
         "        pass  # else",
         in_folder(away.owed),
     ),
+    "what is owed is paid at the start": Mutant(
+        "shared", "        self._pay()\n\n", "        pass\n\n", in_folder(away.paid_later)
+    ),
     "aliases": Mutant("federation", "if self.check_event(yaml.AliasEvent):", "if False:", lambda: alias()),
     "keys that stand twice": Mutant(
         "federation",
