@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from proofcompute.scaling.audits import Auditing, AuditWork, audit_all
 from proofcompute.scaling.executor import Executor, Failed, Processes, Result, WorkerLost
+from proofcompute.scaling.proving import OpeningWork, ProofWork, Proving, ToProve, prove_all
 from proofcompute.scaling.sharding import keygen_sharded, publish_sharded
 from proofcompute.scaling.standing import Standing
 from proofcompute.scaling.storage import Store
@@ -18,12 +19,17 @@ __all__ = [
     "Auditing",
     "Executor",
     "Failed",
+    "OpeningWork",
     "Processes",
+    "ProofWork",
+    "Proving",
     "Result",
     "Standing",
     "Store",
+    "ToProve",
     "WorkerLost",
     "audit_all",
     "keygen_sharded",
+    "prove_all",
     "publish_sharded",
 ]

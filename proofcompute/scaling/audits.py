@@ -8,7 +8,7 @@ the receipt and of the challenge. Work may be done twice; the first bundle stays
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from proofcompute.errors import InputError, VerificationError
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Challenge, Request
 from proofcompute.scaling.executor import Executor, Failed, Make
+from proofcompute.scaling.keeping import kept
 from proofcompute.scaling.storage import Store
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.auditor import PATIENCE, Auditor
@@ -134,13 +135,8 @@ def audit_all(
     Yields the name of each piece of work that was done, with whether its verdict was new, or why there is
     none.
     """
-    items: Mapping[str, AuditWork] = {one.name: one for one in work}
-    left = {name: one for name, one in items.items() if not verdicts.has(name)}
-    for name, found in executor.run_on(devices, auditing, left):
-        if isinstance(found, Failed):
-            yield name, found
-            continue
-        one = left[name]
+
+    def evidence(one: AuditWork, found: Verified | VerificationError) -> bytes:
         bundle = make_evidence(
             identity,
             Request.decode(one.request),
@@ -152,4 +148,6 @@ def audit_all(
         )
         stream = io.BytesIO()
         bundle.write(stream)
-        yield name, verdicts.create(name, stream.getvalue())
+        return stream.getvalue()
+
+    yield from kept(executor, auditing, {one.name: one for one in work}, verdicts, evidence, devices)

@@ -1,8 +1,8 @@
 """Run work on the machines of a Ray cluster, in place of processes on one machine.
 
-Each worker is an actor with one processor, or with one GPU if its device is one, and actors are spread over
-the machines. Ray itself retries nothing here: what is lost with a machine is handed out again by
-:func:`proofcompute.scaling.executor.handed_out`, as it is for processes.
+Each worker is an actor with as many processors as its place has cores, or one, or with as many GPUs as its
+device names, and actors are spread over the machines. Ray itself retries nothing here: what is lost with a
+machine is handed out again by :func:`proofcompute.scaling.executor.handed_out`, as it is for processes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar, final
 
 from proofcompute.errors import InputError
 from proofcompute.errors.extras import lacking
-from proofcompute.scaling.executor import TRIES, Make, Result, WorkerLost, _Of, handed_out
+from proofcompute.scaling.executor import TRIES, Actor, Make, Result, WorkerLost, _Of, handed_out
+from proofcompute.scaling.places import Place
 
 try:
     import ray
@@ -40,7 +41,7 @@ class _Actor:
     """What runs on a machine of the cluster."""
 
     def __init__(self, make: Make[Any, Any], place: str) -> None:
-        self._actor = make(place)
+        self._actor = Actor(make, Place.parse(place).count)
 
     def work(self, item: Any) -> Any:
         """Work on one item."""
@@ -92,15 +93,17 @@ def _spread(place: str) -> Mapping[str, Any]:
 
 
 def _pinned(device: str) -> Mapping[str, Any]:
-    gpus = {"num_gpus": 1} if device.startswith("cuda") else {"num_cpus": 1}
-    return {**gpus, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+    place = Place.parse(device)
+    takes = {"num_gpus": place.gpus, "num_cpus": len(place.cores) or (0 if place.gpus else 1)}
+    return {**takes, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
 
 
 @final
 class RayExecutor:
     """The machines of the cluster that this process is connected to (``ray.init``).
 
-    A device ``cuda`` is a GPU of its own: Ray shows each actor only the one that it gives it.
+    A device ``cuda`` is a GPU of its own: Ray shows each actor only the one that it gives it, so ``cuda:1``
+    is no other GPU than ``cuda``, and ``cuda:0,1`` are any two. The cores of ``cpu@0-3`` are any four.
 
     Raises InputError unless there is at least one worker and the process is connected.
     """
@@ -121,4 +124,6 @@ class RayExecutor:
         self, devices: Sequence[str], make: Make[_T, _R], items: Mapping[str, _T]
     ) -> Iterator[Result[_R]]:
         """See :class:`proofcompute.scaling.executor.Executor`."""
+        for device in devices:
+            Place.parse(device)  # before an actor is started
         return handed_out(_Actors(make, _pinned), devices, items, self.tries)

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar, final
 
 from proofcompute.errors import InputError, ProofcomputeError
+from proofcompute.scaling.places import Place
 
 __all__ = [
+    "Actor",
     "Executor",
     "Failed",
     "Make",
@@ -70,7 +72,11 @@ class Executor(Protocol):
     def run_on(
         self, devices: Sequence[str], make: Make[_T, _R], items: Mapping[str, _T]
     ) -> Iterator[Result[_R]]:
-        """Do the same with one actor for each device, which ``make`` makes of the device's name."""
+        """Do the same with one actor for each device, which ``make`` makes of the device's name.
+
+        A device may have cores of its own (``cpu@0-3``, :class:`proofcompute.scaling.places.Place`). Raises
+        InputError if one is not written so.
+        """
         ...
 
 
@@ -156,14 +162,34 @@ def handed_out(
                 one[1].stop()
 
 
+@final
+class Actor:
+    """An actor that is made where it works; what prevents that is what each of its items gets."""
+
+    def __init__(self, make: Make[Any, Any], device: Callable[[], str]) -> None:
+        """Make it on the device that ``device`` returns."""
+        self._actor: Callable[[Any], Any] | None = None
+        self._failure: Exception | None = None
+        try:
+            self._actor = make(device())
+        except Exception as e:  # noqa: BLE001 - whoever brings an item gets it
+            self._failure = e
+
+    def __call__(self, item: Any) -> Any:
+        """Work on one item. Raises what the work raises, or what making the actor raised."""
+        if self._actor is None:
+            raise self._failure or WorkerLost("the worker has no actor")
+        return self._actor(item)
+
+
 # -- processes -----------------------------------------------------------------------------------------------
-_actor: Callable[[Any], Any] | None = None
+_actor: Actor | None = None
 """What the worker process calls for each item."""
 
 
 def _begin(make: Make[Any, Any], place: str) -> None:
     global _actor
-    _actor = make(place)
+    _actor = Actor(make, Place.parse(place).pin)
 
 
 def _work(item: Any) -> Any:
@@ -241,4 +267,6 @@ class Processes:
         self, devices: Sequence[str], make: Make[_T, _R], items: Mapping[str, _T]
     ) -> Iterator[Result[_R]]:
         """See :class:`Executor`."""
+        for device in devices:
+            Place.parse(device)  # before a process is started
         return handed_out(_Pools(make), devices, items, self.tries)

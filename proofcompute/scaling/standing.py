@@ -10,7 +10,8 @@ from multiprocessing.process import BaseProcess
 from threading import Lock
 from typing import Any, Final, Generic, TypeVar, final
 
-from proofcompute.scaling.executor import Make, WorkerLost
+from proofcompute.scaling.executor import Actor, Make, WorkerLost
+from proofcompute.scaling.places import Place
 
 __all__ = ["Standing"]
 
@@ -105,19 +106,13 @@ def _work(line: Connection, make: Make[Any, Any], place: str, behind: int) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to children too
     if behind and hasattr(os, "nice"):
         os.nice(behind)
-    actor, failure = None, None
-    try:
-        actor = make(place)
-    except Exception as e:  # noqa: BLE001 - whoever brings an item gets it
-        failure = e
+    actor = Actor(make, Place.parse(place).pin)
     while True:
         try:
             item = line.recv()
         except EOFError:
             return
         try:
-            if actor is None:
-                raise failure or WorkerLost("the worker has no actor")
             answer = True, actor(item)
         except Exception as e:  # noqa: BLE001 - whatever the work raises is the item's result
             answer = False, e

@@ -20,10 +20,21 @@ from ray.cluster_utils import Cluster
 
 import proofcompute as pc
 import synthetic
+from proofcompute.errors import InputError
 from proofcompute.public.publishing import publish
-from proofcompute.scaling import Auditing, Failed, Store, audit_all, keygen_sharded, publish_sharded
+from proofcompute.scaling import (
+    Auditing,
+    Failed,
+    Proving,
+    Store,
+    audit_all,
+    keygen_sharded,
+    prove_all,
+    publish_sharded,
+)
 from proofcompute.scaling.cluster import RayExecutor
-from scaling.jobs import Piece, Slow, square
+from scaling.jobs import Dying, Piece, Slow, square
+from scaling.test_proving import check_made, proving, todo
 from scaling.test_scaling import MODEL, check_verdicts
 from scaling.world import AUDITOR, works
 
@@ -75,6 +86,23 @@ def every_verdict_once_whoever_is_killed(folder: Path) -> None:
     check_verdicts(verdicts, folder, asked)
 
 
+def every_proof_once(folder: Path) -> None:
+    """A worker is killed in mid-proof; on the cluster, too, all is made as one process makes it."""
+    made = Store(str(folder / "made"))
+    (folder / "died").mkdir()
+    makes = Dying(proving(folder), str(folder / "died"))
+    done = list(prove_all(RayExecutor(2), makes, todo(), made, devices=["numpy@0"] * 2))
+    assert sorted(done) == sorted((one.name, True) for one in todo()), done
+    assert len(list((folder / "died").iterdir())) == 1
+    check_made(made, folder)
+    nowhere = Proving(str(folder / "none"), str(folder / "none"))
+    ((_, found),) = prove_all(
+        RayExecutor(1), nowhere, todo()[:1], Store(str(folder / "other")), devices=["cpu"]
+    )
+    assert isinstance(found, Failed)
+    assert isinstance(found.error, InputError), found.error
+
+
 def as_processes_do(folder: Path) -> None:
     executor, seed = RayExecutor(2), bytes([3] * 32)
     key = keygen_sharded(executor, folder / "model", workers=1, seed=seed, device="numpy")
@@ -104,6 +132,9 @@ def main(folder: Path) -> None:
         start = time.monotonic()
         every_verdict_once_whoever_is_killed(folder)
         print(f"{KILLS} workers killed in {time.monotonic() - start:.0f} s", flush=True)
+        start = time.monotonic()
+        every_proof_once(folder)
+        print(f"proofs after {time.monotonic() - start:.0f} s", flush=True)
         as_processes_do(folder)
     finally:
         ray.shutdown()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from proofcompute.errors import InputError, VerificationError
+from proofcompute.prover.node import Node
 
 
 class Piece(NamedTuple):
@@ -81,3 +82,38 @@ def counting(place: str) -> Callable[[str], tuple[int, int, int]]:
         return count, os.getpid(), os.nice(0)
 
     return work
+
+
+class Cores:
+    """An actor that says on which device and cores it is."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def __call__(self, item: int) -> tuple[str, list[int]]:
+        return self.device, sorted(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Dying:
+    """Makes actors of which the first that writes a proof's opening is killed in the middle of it."""
+
+    make: Callable[[str], Callable[[Any], Any]]
+    folder: str
+
+    def __call__(self, device: str) -> Callable[[Any], Any]:
+        actor = self.make(device)
+        opens = Node.open
+
+        def dies(node: Node, *args: Any, **options: Any) -> bytes:
+            made = opens(node, *args, **options)
+            if options.get("hearer") is not None:
+                try:
+                    (Path(self.folder) / "once").touch(exist_ok=False)
+                except FileExistsError:
+                    return made
+                os.kill(os.getpid(), signal.SIGKILL)
+            return made
+
+        vars(actor)["_node"].__class__ = type("Dies", (Node,), {"open": dies})
+        return actor
