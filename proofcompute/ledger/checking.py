@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from proofcompute.commitments import log_tree
 from proofcompute.errors import FormatError, LedgerError, LimitError
-from proofcompute.ledger import merkle
 from proofcompute.ledger.messages import AuditVerdict, TreeHead
 from proofcompute.verdicts import QuorumVerdict
 
@@ -82,7 +82,7 @@ def check_leaves(size: int, leaves: Iterable[bytes], heads: Sequence[TreeHead]) 
 
     Raises LedgerError if a leaf is no signed verdict, or if a head is not of this log.
     """
-    tree, waiting = merkle.Growing(), list(reversed(heads))
+    tree, waiting = log_tree.Growing(), list(reversed(heads))
     auditors: dict[bytes, int] = {}
     quorums = 0
     _compare(tree, waiting)
@@ -93,7 +93,7 @@ def check_leaves(size: int, leaves: Iterable[bytes], heads: Sequence[TreeHead]) 
             auditors[found.auditor] = auditors.get(found.auditor, 0) + 1
         else:
             quorums += 1
-        tree.append(merkle.leaf_hash(data))
+        tree.append(log_tree.leaf_hash(data))
         _compare(tree, waiting)
     if tree.size != size:
         raise LedgerError(f"the log has {tree.size} leaves, not {size}")
@@ -107,7 +107,7 @@ def _check_signature(number: int, verdict: AuditVerdict) -> None:
         raise LedgerError(f"leaf {number}: {e}") from e
 
 
-def _compare(tree: merkle.Growing, waiting: list[TreeHead]) -> None:
+def _compare(tree: log_tree.Growing, waiting: list[TreeHead]) -> None:
     """Compare the root with the heads of logs of this size (L4, L5)."""
     while waiting and waiting[-1].size == tree.size:
         head = waiting.pop()

@@ -8,9 +8,10 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, select, tuple_, update
 
+from proofcompute.commitments import log_tree
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import InputError, LedgerError
-from proofcompute.ledger import merkle, tables
+from proofcompute.ledger import tables
 from proofcompute.ledger.database import Database
 from proofcompute.ledger.messages import TreeHead
 
@@ -46,7 +47,7 @@ class Appending:
         self._connection = connection
         self.size = locked_size(connection)
         """Leaves of the log, those that are not written yet included."""
-        self._tree = merkle.Growing(self.size, _nodes(connection, merkle.parts(0, self.size)))
+        self._tree = log_tree.Growing(self.size, _nodes(connection, log_tree.parts(0, self.size)))
         self._leaves: list[dict[str, object]] = []
         self._made: list[dict[str, object]] = []
 
@@ -54,7 +55,7 @@ class Appending:
         """Append a leaf, and return its number."""
         number, self.size = self.size, self.size + 1
         self._leaves.append({"number": number, "data": data})
-        for (level, at), value in self._tree.append(merkle.leaf_hash(data)):
+        for (level, at), value in self._tree.append(log_tree.leaf_hash(data)):
             self._made.append({"level": level, "number": at, "hash": value})
         return number
 
@@ -120,7 +121,7 @@ class Log:
         """
         with self._database.reading() as connection:
             size = _size_of(connection, size)
-            hashes = tuple(_range(connection, a, b) for a, b in merkle.inclusion_ranges(number, size))
+            hashes = tuple(_range(connection, a, b) for a, b in log_tree.inclusion_ranges(number, size))
             return Proof(size, _range(connection, 0, size), hashes)
 
     def consistency(self, first: int, second: int | None = None) -> Proof:
@@ -130,7 +131,7 @@ class Log:
         """
         with self._database.reading() as connection:
             second = _size_of(connection, second)
-            hashes = tuple(_range(connection, a, b) for a, b in merkle.consistency_ranges(first, second))
+            hashes = tuple(_range(connection, a, b) for a, b in log_tree.consistency_ranges(first, second))
             return Proof(second, _range(connection, 0, second), hashes)
 
     # -- heads -----------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def _size_of(connection: Connection, size: int | None) -> int:
 
 def _range(connection: Connection, a: int, b: int) -> bytes:
     """Return the root over the leaves a..b."""
-    return merkle.fold(_nodes(connection, merkle.parts(a, b)))
+    return log_tree.fold(_nodes(connection, log_tree.parts(a, b)))
 
 
 def _nodes(connection: Connection, wanted: list[tuple[int, int]]) -> list[bytes]:

@@ -8,12 +8,12 @@ from typing import Final
 
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hashing import DIGEST
+from proofcompute.commitments.log_tree import HASH
 from proofcompute.commitments.signing import ED25519, NodeIdentity, scheme_of, signature_holds
 from proofcompute.encoding import wire
 from proofcompute.encoding.files import read_limited, write_atomic
 from proofcompute.errors import FormatError, LedgerError
 from proofcompute.errors.arguments import StrPath, path_of
-from proofcompute.ledger.merkle import HASH
 from proofcompute.limits import MAX_NAME, MAX_VERDICT
 from proofcompute.protocol.messages import Outcome
 from proofcompute.verdicts.statement import CHECKS

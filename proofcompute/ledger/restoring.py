@@ -7,8 +7,9 @@ from itertools import islice
 
 from sqlalchemy import Connection, func, select, tuple_
 
+from proofcompute.commitments import log_tree
 from proofcompute.errors import LedgerError, MismatchError
-from proofcompute.ledger import merkle, tables
+from proofcompute.ledger import tables
 from proofcompute.ledger.checking import Checked, check_heads, check_leaves, leaf_of
 from proofcompute.ledger.database import Database
 from proofcompute.ledger.exports import Export
@@ -100,10 +101,10 @@ def check_ledger(ledger: Ledger, earlier: Iterable[TreeHead] = (), operator: byt
 
 def _compared(database: Database, leaves: Iterator[bytes], size: int) -> Iterator[bytes]:
     """Return the leaves, and compare them with rows and nodes of the database (L6)."""
-    tree = merkle.Growing()
+    tree = log_tree.Growing()
     while batch := list(islice(leaves, _AT_ONCE)):
         first = tree.size
-        nodes = [node for data in batch for node in tree.append(merkle.leaf_hash(data))]
+        nodes = [node for data in batch for node in tree.append(log_tree.leaf_hash(data))]
         with database.reading() as connection:
             _compare_nodes(connection, dict(nodes))
             _compare_rows(connection, first, batch)

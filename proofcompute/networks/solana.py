@@ -1,7 +1,7 @@
 """Put verified work on Solana: rows with one Merkle root, a memo, and checks of receipts' signatures.
 
 Grass keeps proofs of sessions as Merkle roots on chain. Its rows are not published, so those here are our
-own: one line of JSON for each bundle of evidence, whose hash is a leaf of a tree (:mod:`.networks.trees`). A
+own: one line of JSON for each bundle of evidence, whose hash is a leaf of a tree (:mod:`.log_tree`). A
 memo says root and number of rows; the memo program notes who signed it.
 
 The chain checks Ed25519 signatures itself: an instruction of the program ``Ed25519SigVerify111...`` names
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
+from proofcompute.commitments.log_tree import MAX_LEAVES, inclusion, leaf_hash, root_of, verify_inclusion
 from proofcompute.encoding.strict_json import Json, read_json
 from proofcompute.errors import EnvelopeError, FormatError, InputError, LimitError
 from proofcompute.errors.extras import lacking
 from proofcompute.networks.adapter import Description, Document
-from proofcompute.networks.trees import MAX_LEAVES, check_inclusion, inclusion, leaf_hash, root_of
 from proofcompute.networks.work import Work
 from proofcompute.protocol.messages import Receipt
 from proofcompute.protocol.messages.evidence import OUTCOMES
@@ -209,7 +209,8 @@ def check_proof(data: bytes, text: str) -> Mapping[str, Json]:
     if len(path) > 64 or not all(_is_digest(each) for each in path):
         raise EnvelopeError("a path is a list of at most 64 digests")
     beside = [bytes.fromhex(str(each)) for each in path]
-    check_inclusion(root, size, index, leaf_hash(row.encode()), beside)
+    if not verify_inclusion(index, size, leaf_hash(row.encode()), beside, root):
+        raise EnvelopeError("the path does not lead from the row to the memo's root")
     return _checked(row.encode(), index)
 
 

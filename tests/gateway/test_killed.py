@@ -24,11 +24,11 @@ from gateway.processes import AUDITOR, GATEWAY, NODES, Fleet, fleet
 from proofcompute.client import Challenger, ProofTransport
 from proofcompute.client.checked import Checked
 from proofcompute.client.pins import Pins
+from proofcompute.commitments.log_tree import verify_consistency
 from proofcompute.errors import ServiceError
 from proofcompute.gateway.relaying import ANSWER_HEADER
 from proofcompute.ledger import Ledger, NewJob
 from proofcompute.ledger.checking import leaf_of
-from proofcompute.ledger.merkle import verify_consistency
 from proofcompute.ledger.messages import AuditVerdict, TreeHead
 from proofcompute.ledger.restoring import check_ledger
 from proofcompute.verifier import Verified

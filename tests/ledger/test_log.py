@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.world import AUDITORS, NODES, WRONG, digest, filled, verdict
+from proofcompute.commitments.log_tree import EMPTY, Growing, leaf_hash
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
 from proofcompute.encoding.frames import write_frame
@@ -16,7 +17,6 @@ from proofcompute.errors import EquivocationError, FormatError, InputError, Ledg
 from proofcompute.ledger import AuditVerdict, Ledger, TreeHead
 from proofcompute.ledger.checking import Checked, check_heads, check_leaves
 from proofcompute.ledger.exports import EXPORT, MAX_HEADS, open_export, write_export
-from proofcompute.ledger.merkle import EMPTY, Growing, leaf_hash
 from proofcompute.ledger.restoring import check_ledger, restore
 
 OPERATOR = NodeIdentity(digest("operator"))

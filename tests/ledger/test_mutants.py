@@ -19,9 +19,9 @@ from ledger.test_quorums import (
 )
 from ledger.world import WRONG, filled, receipt, verdict
 from oracle import transparency_log as oracle
+from proofcompute.commitments.log_tree import leaf_hash, verify_consistency, verify_inclusion
 from proofcompute.errors import LedgerError, MismatchError
 from proofcompute.ledger import Done, Ledger, NewJob
-from proofcompute.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from proofcompute.ledger.restoring import check_ledger
 
 Attack = Callable[[Path], None]
@@ -187,16 +187,16 @@ MUTANTS: dict[str, Mutant] = {
         "exports", "if count > MAX_HEADS:", "if count < 0:", hostile("many heads")
     ),
     "a proof of inclusion for another root": Mutant(
-        "merkle", "return last == 0 and found == root", "return last == 0", proofs
+        "commitments.log_tree", "return last == 0 and found == root", "return last == 0", proofs
     ),
     "a proof of consistency from another root": Mutant(
-        "merkle",
+        "commitments.log_tree",
         "return last == 0 and old == first_root and new == second_root",
         "return last == 0 and new == second_root",
         proofs,
     ),
     "a proof of consistency to another root": Mutant(
-        "merkle",
+        "commitments.log_tree",
         "return last == 0 and old == first_root and new == second_root",
         "return last == 0 and old == first_root",
         proofs,
@@ -213,10 +213,11 @@ MUTANTS: dict[str, Mutant] = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_ledger_is_deceived_only_without_the_check(name: str) -> None:
     mutant = MUTANTS[name]
+    module = mutant.module if "." in mutant.module else f"ledger.{mutant.module}"
     with tempfile.TemporaryDirectory() as folder:
         mutant.attack(Path(folder))
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        apply(patch, (Edit(f"ledger.{mutant.module}", mutant.old, mutant.new),))
+        apply(patch, (Edit(module, mutant.old, mutant.new),))
         with pytest.raises((AssertionError, pytest.fail.Exception)):
             mutant.attack(Path(folder))
 

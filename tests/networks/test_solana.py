@@ -27,7 +27,6 @@ from proofcompute.networks.solana import (
     rows,
     unsigned_message,
 )
-from proofcompute.networks.trees import check_inclusion
 from proofcompute.networks.work import Work
 from proofcompute.protocol.bundle import open_bundle
 from proofcompute.protocol.messages import Receipt
@@ -275,10 +274,9 @@ MUTANTS: dict[str, tuple[Edit, Callable[[bytes], object]]] = {
         edit("    if memo(data).data != text.encode():"),
         lambda data: check_memo(data, memo(data.split(b"\n")[0] + b"\n").data.decode()),
     ),
-    "roots": (edit("    if found != root:", module="networks.trees"), changed_proof(index=0)),
-    "heights": (
-        edit("    if last:", module="networks.trees"),
-        lambda _: check_inclusion(bytes(32), 2, 0, bytes(32), []),
+    "roots": (
+        edit("    if not verify_inclusion(index, size, leaf_hash(row.encode()), beside, root):"),
+        changed_proof(index=0),
     ),
 }
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from proofcompute.commitments.log_tree import inclusion, leaf_hash, root_of
 from proofcompute.networks.evm.contract import contract
 from proofcompute.networks.evm.typed import address_of
 from proofcompute.networks.evm.validation import Call
-from proofcompute.networks.trees import inclusion, leaf_hash, root_of
 
 __all__ = ["anchor_call", "deployment", "included_call", "receipts_root"]
 
@@ -22,7 +22,7 @@ def deployment() -> bytes:
 
 
 def receipts_root(digests: Sequence[bytes]) -> bytes:
-    """Return the root of a tree over the digests of receipts, 32 bytes. Raises as :func:`.trees.root_of`."""
+    """Return the root of the tree over digests of receipts, 32 bytes. Raises as :func:`.log_tree.root_of`."""
     return root_of([leaf_hash(digest) for digest in digests])
 
 

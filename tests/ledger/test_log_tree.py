@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from ledger.world import filled, verdict
 from oracle import transparency_log as oracle
+from proofcompute.commitments import log_tree
+from proofcompute.commitments.log_tree import inclusion, root_of, verify_consistency, verify_inclusion
 from proofcompute.errors import FormatError, InputError, LedgerError
-from proofcompute.ledger import Ledger, merkle
-from proofcompute.ledger.merkle import verify_consistency, verify_inclusion
+from proofcompute.ledger import Ledger
 
 # The leaves and roots of the test vectors that implementations of RFC 6962 share
 # (google/certificate-transparency, cpp/merkletree/merkle_tree_test.cc, Apache-2.0).
@@ -39,20 +40,22 @@ KNOWN_ROOTS = [
 ]
 
 
-def grown(leaves: list[bytes]) -> merkle.Growing:
-    tree = merkle.Growing()
+def grown(leaves: list[bytes]) -> log_tree.Growing:
+    tree = log_tree.Growing()
     for leaf in leaves:
-        tree.append(merkle.leaf_hash(leaf))
+        tree.append(log_tree.leaf_hash(leaf))
     return tree
 
 
 def subtree(leaves: list[bytes], a: int, b: int) -> bytes:
-    return merkle.fold([oracle.root(leaves[n << level : n + 1 << level]) for level, n in merkle.parts(a, b)])
+    return log_tree.fold(
+        [oracle.root(leaves[n << level : n + 1 << level]) for level, n in log_tree.parts(a, b)]
+    )
 
 
 def test_roots_are_those_that_implementations_share() -> None:
     leaves = [bytes.fromhex(leaf) for leaf in KNOWN_LEAVES]
-    assert merkle.Growing().root == merkle.EMPTY == oracle.root([])
+    assert log_tree.Growing().root == log_tree.EMPTY == oracle.root([])
     for n, root in enumerate(KNOWN_ROOTS, 1):
         assert grown(leaves[:n]).root.hex() == oracle.root(leaves[:n]).hex() == root
 
@@ -61,13 +64,13 @@ def test_every_proof_of_small_logs_is_the_oracles() -> None:
     leaves = [b"leaf %d" % n for n in range(33)]
     for size in range(1, 34):
         now, root = leaves[:size], oracle.root(leaves[:size])
-        assert grown(now).root == root
+        assert grown(now).root == root == root_of([log_tree.leaf_hash(leaf) for leaf in now])
         for n in range(size):
-            proof = [subtree(now, a, b) for a, b in merkle.inclusion_ranges(n, size)]
-            assert proof == oracle.path(n, now)
-            assert verify_inclusion(n, size, merkle.leaf_hash(now[n]), proof, root)
+            proof = [subtree(now, a, b) for a, b in log_tree.inclusion_ranges(n, size)]
+            assert proof == oracle.path(n, now) == inclusion([log_tree.leaf_hash(x) for x in now], n)
+            assert verify_inclusion(n, size, log_tree.leaf_hash(now[n]), proof, root)
         for first in range(size + 1):
-            proof = [subtree(now, a, b) for a, b in merkle.consistency_ranges(first, size)]
+            proof = [subtree(now, a, b) for a, b in log_tree.consistency_ranges(first, size)]
             if first:
                 assert proof == oracle.proof(first, now)
             assert verify_consistency(first, size, oracle.root(now[:first]), root, proof)
@@ -77,20 +80,20 @@ def test_every_proof_of_small_logs_is_the_oracles() -> None:
 def test_changed_proofs_prove_nothing(size: int, rng: random.Random) -> None:
     leaves = [b"leaf %d" % n for n in range(size)]
     root, n, first = oracle.root(leaves), rng.randrange(size), rng.randint(1, size)
-    inclusion, hashed = oracle.path(n, leaves), merkle.leaf_hash(leaves[n])
+    included, hashed = oracle.path(n, leaves), log_tree.leaf_hash(leaves[n])
     consistency, old = oracle.proof(first, leaves), oracle.root(leaves[:first])
-    assert verify_inclusion(n, size, hashed, inclusion, root)
+    assert verify_inclusion(n, size, hashed, included, root)
     assert verify_consistency(first, size, old, root, consistency)
-    other = merkle.leaf_hash(b"another")
-    assert not verify_inclusion(n, size, other, inclusion, root)
-    assert not verify_inclusion(n, size, hashed, inclusion, other)
-    assert not verify_inclusion(n, size, hashed, [*inclusion, other], root)
-    assert not verify_inclusion((n + 1) % size, size, hashed, inclusion, root) or size == 1
+    other = log_tree.leaf_hash(b"another")
+    assert not verify_inclusion(n, size, other, included, root)
+    assert not verify_inclusion(n, size, hashed, included, other)
+    assert not verify_inclusion(n, size, hashed, [*included, other], root)
+    assert not verify_inclusion((n + 1) % size, size, hashed, included, root) or size == 1
     assert not verify_consistency(first, size, old, other, consistency)
     assert not verify_consistency(first, size, other, root, consistency)
     assert not verify_consistency(first, size, old, root, [*consistency, other])
     checks: list[tuple[list[bytes], Callable[[list[bytes]], bool]]] = [
-        (inclusion, lambda p: verify_inclusion(n, size, hashed, p, root)),
+        (included, lambda p: verify_inclusion(n, size, hashed, p, root)),
         (consistency, lambda p: verify_consistency(first, size, old, root, p)),
     ]
     for proof, check in checks:
@@ -102,16 +105,21 @@ def test_changed_proofs_prove_nothing(size: int, rng: random.Random) -> None:
 
 def test_what_cannot_be_proved_is_refused() -> None:
     with pytest.raises(FormatError):
-        merkle.inclusion_ranges(3, 3)
+        log_tree.inclusion_ranges(3, 3)
     with pytest.raises(FormatError):
-        merkle.consistency_ranges(4, 3)
-    assert not verify_inclusion(3, 3, merkle.EMPTY, [], merkle.EMPTY)
-    assert not verify_consistency(4, 3, merkle.EMPTY, merkle.EMPTY, [])
-    assert not verify_consistency(0, 3, merkle.leaf_hash(b""), merkle.EMPTY, [])
-    assert not verify_consistency(0, 3, merkle.EMPTY, merkle.EMPTY, [merkle.EMPTY])
-    assert not verify_consistency(3, 3, merkle.EMPTY, merkle.EMPTY, [merkle.EMPTY])
-    assert not verify_consistency(3, 5, merkle.EMPTY, merkle.EMPTY, [])
-    assert not verify_consistency(3, 5, merkle.EMPTY, merkle.EMPTY, [merkle.EMPTY] * 66)
+        log_tree.consistency_ranges(4, 3)
+    with pytest.raises(InputError, match="1 to"):
+        root_of([])
+    for number in (-1, 3):
+        with pytest.raises(InputError, match="no leaf"):
+            inclusion([log_tree.EMPTY] * 3, number)
+    assert not verify_inclusion(3, 3, log_tree.EMPTY, [], log_tree.EMPTY)
+    assert not verify_consistency(4, 3, log_tree.EMPTY, log_tree.EMPTY, [])
+    assert not verify_consistency(0, 3, log_tree.leaf_hash(b""), log_tree.EMPTY, [])
+    assert not verify_consistency(0, 3, log_tree.EMPTY, log_tree.EMPTY, [log_tree.EMPTY])
+    assert not verify_consistency(3, 3, log_tree.EMPTY, log_tree.EMPTY, [log_tree.EMPTY])
+    assert not verify_consistency(3, 5, log_tree.EMPTY, log_tree.EMPTY, [])
+    assert not verify_consistency(3, 5, log_tree.EMPTY, log_tree.EMPTY, [log_tree.EMPTY] * 66)
 
 
 def test_a_ledger_proves_its_log(where: str) -> None:

@@ -1,4 +1,7 @@
-"""Hash an append-only log as a Merkle tree, and prove what it holds (RFC 9162, section 2.1).
+"""Hash a list of leaves as a Merkle tree, and prove what it holds (RFC 6962 and RFC 9162, section 2.1).
+
+A ledger's log is such a list, which grows and is kept node by node; the rows that are anchored on a chain are
+another, made whole by :func:`root_of` and :func:`inclusion`.
 
 The hash is SHA-256. A leaf is hashed after a byte 0x00, two nodes after a byte 0x01. The tree over n leaves
 splits at the largest power of two below n, so appending a leaf changes no complete subtree: a node is named
@@ -12,19 +15,22 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, InputError
 
 __all__ = [
     "EMPTY",
     "HASH",
+    "MAX_LEAVES",
     "MAX_PROOF",
     "Growing",
     "consistency_ranges",
     "fold",
+    "inclusion",
     "inclusion_ranges",
     "leaf_hash",
     "node_hash",
     "parts",
+    "root_of",
     "verify_consistency",
     "verify_inclusion",
 ]
@@ -35,6 +41,9 @@ EMPTY: Final = hashlib.sha256(b"").digest()
 """The root of a log without leaves."""
 MAX_PROOF: Final = 65
 """Hashes of the longest proof: a log has fewer than 2^63 leaves."""
+
+MAX_LEAVES: Final = 1 << 24
+"""The most leaves of a tree that is made whole."""
 
 Node = tuple[int, int]
 """Level and number of a complete subtree."""
@@ -99,6 +108,16 @@ class Growing:
         return fold(self._complete)
 
 
+def root_of(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over leaves' hashes, 32 bytes. Raises InputError if there are none or too many."""
+    if not 0 < len(hashes) <= MAX_LEAVES:
+        raise InputError(f"a tree has 1 to {MAX_LEAVES} leaves, not {len(hashes)}")
+    tree = Growing()
+    for hashed in hashes:
+        tree.append(hashed)
+    return tree.root
+
+
 # -- proofs ------------------------------------------------------------------------------------------------
 def inclusion_ranges(number: int, size: int) -> list[tuple[int, int]]:
     """Return the ranges of leaves whose roots prove that a leaf is in a log of ``size`` leaves.
@@ -117,6 +136,18 @@ def inclusion_ranges(number: int, size: int) -> list[tuple[int, int]]:
             found.append((a, middle))
             a = middle
     return found[::-1]
+
+
+def inclusion(hashes: Sequence[bytes], number: int) -> list[bytes]:
+    """Return the proof that a leaf is in the tree over these hashes, from below (RFC 9162, section 2.1.3.1).
+
+    Raises InputError if there is no such leaf, or there are too many.
+    """
+    if not 0 <= number < len(hashes) <= MAX_LEAVES:
+        raise InputError(
+            f"there is no leaf {number} among {len(hashes)}, of which a tree has up to {MAX_LEAVES}"
+        )
+    return [root_of(hashes[a:b]) for a, b in inclusion_ranges(number, len(hashes))]
 
 
 def consistency_ranges(first: int, second: int) -> list[tuple[int, int]]:
