@@ -45,6 +45,28 @@ def test_jobs_are_added_once_and_taken_by_one(where: str) -> None:
         assert ledger.jobs.count() == {"done": 0, "taken": 2, "waiting": 1}
 
 
+def test_jobs_that_are_finished_together_are_each_finished_by_its_own_lease(where: str) -> None:
+    ledger, clock = opened(where)
+    with ledger:
+        ledger.jobs.add(*(job(n) for n in range(3)))
+        mine = ledger.jobs.lease("a", 10, limit=3)
+        assert [one.name for one in mine] == [f"audit {n}" for n in range(3)]
+        clock.now += 11
+        theirs = ledger.jobs.lease("b", 10, limit=1)
+        assert [(one.name, one.attempts) for one in theirs] == [("audit 0", 2)]
+        assert ledger.jobs.release(mine[1], 0.0)
+        done = [Done(one, (), {"by": "a"}) for one in reversed(mine)]
+        assert ledger.jobs.finish(*done) == [True, False, False]
+        assert ledger.jobs.finish(Done(theirs[0], (), {"by": "b"}), Done(theirs[0], (), {"by": "c"})) == [
+            True,
+            True,
+        ]
+        assert ledger.jobs.finish() == []
+        found = [ledger.jobs.result(f"audit {n}") for n in range(3)]
+        assert found == [{"by": "b"}, None, {"by": "a"}]
+        assert ledger.jobs.count() == {"done": 2, "taken": 0, "waiting": 1}
+
+
 def test_a_job_is_taken_again_after_its_deadline_and_finished_once(where: str) -> None:
     ledger, clock = opened(where)
     with ledger:

@@ -130,8 +130,14 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a lost lease finishes the job": Mutant(
         "jobs",
-        "mine = (jobs.c.id == one.job.id) & (jobs.c.lease == one.job.lease)",
-        "mine = jobs.c.id == one.job.id",
+        "return [(one.job.id, one.job.lease) in held for one in done]",
+        "return [one.job.id in {number for number, _ in held} for one in done]",
+        there(test_jobs.test_a_job_is_taken_again_after_its_deadline_and_finished_once),
+    ),
+    "a lost lease writes the result": Mutant(
+        "jobs",
+        "if held.get((one.job.id, one.job.lease)) is False:",
+        "if True:",
         there(test_jobs.test_a_job_is_taken_again_after_its_deadline_and_finished_once),
     ),
     "a forged leaf": Mutant(
