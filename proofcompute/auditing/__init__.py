@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from proofcompute.auditing.committee import Committee
 from proofcompute.auditing.desk import Desk, Told
+from proofcompute.auditing.events import DeskEvents
 from proofcompute.auditing.fleet import FleetModel, FleetNode
 from proofcompute.auditing.scheduling import Plan
 from proofcompute.auditing.working import Worked, Worker
 
-__all__ = ["Committee", "Desk", "FleetModel", "FleetNode", "Plan", "Told", "Worked", "Worker"]
+__all__ = ["Committee", "Desk", "DeskEvents", "FleetModel", "FleetNode", "Plan", "Told", "Worked", "Worker"]

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.auditing.committee import SIGN, Committee
+from proofcompute.auditing.events import DeskEvents, JobEvent, NoEvents
 from proofcompute.auditing.fleet import FleetModel, FleetNode
 from proofcompute.auditing.patience import patiently
 from proofcompute.auditing.scheduling import CANARY, Plan, schedule
@@ -68,6 +69,7 @@ class Desk:
         committee: the quorum that this auditor is a member of, if any.
         kernels: the backend that decides about evidence.
         told: hears of jobs that were carried out.
+        events: hears of all that happens to jobs, to count it.
         lease: seconds for which a job is taken.
         clock: seconds since the Unix epoch.
     """
@@ -84,6 +86,7 @@ class Desk:
         kernels: Kernels,
         committee: Committee | None = None,
         told: Told | None = None,
+        events: DeskEvents | None = None,
         lease: float = LEASE,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -91,11 +94,22 @@ class Desk:
         self._models = {model.name: model for model in models}
         self._owner, self._committee, self._kernels = owner, committee, kernels
         self._told = told or (lambda job, result: None)
+        self._events = events or NoEvents()
         self._lease, self._clock = lease, clock
         self._stop = threading.Event()
         self._began = time.monotonic()
         self.spent = Spent()
         """What this run cost so far."""
+
+    @property
+    def budget(self) -> Budget:
+        """What this run may cost."""
+        return self._plan.budget
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the desk was made."""
+        return time.monotonic() - self._began
 
     def stop(self) -> None:
         """End the run after the job at hand. Any thread may call it, and the handler of a signal."""
@@ -117,6 +131,7 @@ class Desk:
                 patiently(lambda: schedule(self._ledger, self._nodes, self._plan, self._clock()))
             job = patiently(self._take)
             if job is not None:
+                self._events.job(job, "leased")
                 self._carry_out(job, left)
             elif until_idle:
                 break
@@ -136,10 +151,9 @@ class Desk:
     def _left(self) -> Budget | None:
         """Return what is left of the budget; None: nothing."""
         budget, spent = self._plan.budget, self.spent
-        passed = time.monotonic() - self._began
         left = Budget(
             None if budget.tokens is None else budget.tokens - spent.tokens,
-            None if budget.seconds is None else int(budget.seconds - passed),
+            None if budget.seconds is None else int(budget.seconds - self.passed),
             None if budget.nbytes is None else budget.nbytes - spent.nbytes,
         )
         if any(one is not None and one <= 0 for one in (left.tokens, left.seconds, left.nbytes)):
@@ -150,8 +164,9 @@ class Desk:
     def _carry_out(self, job: Job, left: Budget) -> None:
         """Carry out a job and finish it, or give it back."""
         if job.attempts > ATTEMPTS:  # whoever took it was killed each time
-            patiently(lambda: self._ledger.jobs.finish(Done(job, (), {"error": "given up"})))
+            self._finish(job, {"error": "given up"}, "given_up")
             return
+        event: JobEvent = "finished"
         with self._heartbeat(job):
             try:
                 result, stopped = self._work(job, left)
@@ -161,17 +176,27 @@ class Desk:
                 # this auditor's own fault or the node's: another may do better, but not for ever
                 _log.error("a job could not be carried out", extra={"job": job.name, "error": str(e)})
                 if job.attempts < ATTEMPTS:
-                    patiently(lambda: self._ledger.jobs.release(job, self._clock() + _AGAIN))
+                    self._release(job, self._clock() + _AGAIN)
                     return
-                result, stopped = {"error": str(e)[:1000]}, ""
+                result, stopped, event = {"error": str(e)[:1000]}, "", "given_up"
         if stopped:
             self.spent.stopped = stopped
-            patiently(lambda: self._ledger.jobs.release(job, self._clock()))
+            self._release(job, self._clock())
             self._stop.set()
             return
-        patiently(lambda: self._ledger.jobs.finish(Done(job, (), result)))
+        self._finish(job, result, event)
         self.spent.jobs += 1
         self._told(job, result)
+
+    def _finish(self, job: Job, result: dict[str, Any], event: JobEvent) -> None:
+        """Finish a job; it is another auditor's if the lease ended before."""
+        (held,) = patiently(lambda: self._ledger.jobs.finish(Done(job, (), result)))
+        self._events.job(job, event if held else "expired")
+
+    def _release(self, job: Job, due: float) -> None:
+        """Give a job back, to be taken again from a time on."""
+        held = patiently(lambda: self._ledger.jobs.release(job, due))
+        self._events.job(job, "given_back" if held else "expired")
 
     def _work(self, job: Job, left: Budget) -> tuple[dict[str, Any], str]:
         if job.kind == SIGN:
@@ -180,6 +205,7 @@ class Desk:
             sign = partial(self._committee.sign, self._ledger, job, self._models, self._kernels, self._clock)
             return patiently(sign), ""  # what was signed before is there once
         worked: Worked = self._worker.work(job, left)
+        self._events.worked(job, worked)
         self.spent.states.update(worked.states)
         self.spent.tokens += worked.tokens
         self.spent.nbytes += worked.nbytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
     from proofcompute.auditing import Committee, Desk, FleetModel, FleetNode
+    from proofcompute.auditing.metrics import AuditorMetrics
     from proofcompute.ledger import AuditVerdict, Job, Ledger
 
 __all__ = ["auditor"]
@@ -83,6 +84,11 @@ def auditor(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when no job is due, and schedule none.")
     ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Give numbers for Prometheus here.", show_default="no numbers"),
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Where to listen for Prometheus.")] = "127.0.0.1",
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -117,6 +123,7 @@ def auditor(
     fleet, known = _fleet(nodes), _models(models, replay=replay)
     quorum = None if committee is None or secret is None else _committee(committee, secret)
     backend = kernels(device)
+    metrics = None if metrics_port is None else _metrics()
     out = Output(json)
     against: list[AuditVerdict] = []
 
@@ -153,10 +160,17 @@ def auditor(
             kernels=backend,
             committee=quorum,
             told=told,
+            events=metrics,
             lease=lease,
         )
         out.say(f"auditor {mine.public.hex()} at {opened.name}")
-        with _stopping(desk):
+        with ExitStack() as stack:
+            if metrics is not None and metrics_port is not None:
+                metrics.watch(desk, opened)
+                from proofcompute.auditing.metrics import serving_metrics
+
+                stack.enter_context(serving_metrics(metrics, metrics_host, metrics_port))
+            stack.enter_context(_stopping(desk))
             spent = desk.run(until_idle=until_idle)
     if spent.stopped:
         complain(spent.stopped)
@@ -174,6 +188,12 @@ def auditor(
         }
     )
     raise typer.Exit(status)
+
+
+def _metrics() -> AuditorMetrics:
+    from proofcompute.auditing.metrics import AuditorMetrics  # takes the extra serve
+
+    return AuditorMetrics()
 
 
 @contextmanager

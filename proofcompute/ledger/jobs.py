@@ -166,6 +166,14 @@ class Jobs:
             whole = connection.execute(opened).scalar_one()
         return {"done": int(done), "taken": int(taken), "waiting": int(whole) - int(taken)}
 
+    def oldest(self) -> float:
+        """Return for how many seconds the oldest job is due that nobody has; 0 if there is none."""
+        jobs, now = tables.jobs, self._clock()
+        due = select(func.min(jobs.c.free_at)).where(jobs.c.done == false(), jobs.c.free_at <= now)
+        with self._database.reading() as connection:
+            found = connection.execute(due).scalar()
+            return 0.0 if found is None else now - float(found)
+
     def result(self, name: str) -> dict[str, Any] | None:
         """Return what a finished job came to; None: it is not finished, or there is none of the name."""
         jobs = tables.jobs

@@ -23,7 +23,7 @@ from proofcompute.serving.metrics import Metrics
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (extra gateway)")
 FLEET = DEPLOY / "fleet"
 ROOT = DEPLOY.parents[1]
-PORTS = {"gateway": 8080, "node-a": 8000, "node-b": 8000}
+PORTS = {"gateway": 8080, "node-a": 8000, "node-b": 8000, "auditor": 9400}
 
 
 def read(name: str) -> Any:
@@ -135,10 +135,12 @@ def exported(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]]
 def series() -> Mapping[str, frozenset[str]]:
     """The labels of all series that Prometheus has of a fleet, by name."""
     pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed (extra gateway)")
+    from proofcompute.auditing.metrics import AuditorMetrics
     from proofcompute.gateway.gateway import Numbers
 
     up = {"up": frozenset({"job", "instance"})}
-    return up | dict(exported(Metrics().registry)) | dict(exported(Numbers().registry))
+    registries = [Metrics().registry, Numbers().registry, AuditorMetrics().registry]
+    return up | {name: labels for registry in registries for name, labels in exported(registry)}
 
 
 def rules() -> list[dict[str, Any]]:
