@@ -118,3 +118,14 @@ def test_what_an_auditor_cannot_use_is_refused(files: Path, capsys: pytest.Captu
         json.dumps({"version": 1, "models": [{"name": NAME, "model_id": model().model_id.hex()}]})
     )
     assert "needs them" in ran(capsys, *options)[1]["error"]
+
+
+def test_numbers_that_cannot_be_given_end_the_command(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Ledger.make(files / "ledger.db").close()
+    with at_door() as door:
+        port = door.url.rpartition(":")[2].partition("/")[0]
+        status = main(["auditor", *named(files, door.url), "--until-idle", "--metrics-port", port])
+    assert status == 2
+    assert "for metrics" in capsys.readouterr().err
