@@ -43,9 +43,9 @@ def chosen_limbs(
     evaluations = [Evaluation(exported, products, one) for one in samples]
     wanted = _watched(graph)
 
-    def run(study: Study) -> Sequence[Array]:
-        values = (value for one in evaluations for value in one.run(study, wanted))
-        return [value.detach().double().cpu().numpy() for value in values]
+    def run(study: Study) -> Iterator[Array]:
+        for one in evaluations:
+            yield from (value.detach().double().cpu().numpy() for value in one.run(study, wanted))
 
     return choose(run, [*g.products, *_inner(graph, products, {name for name, _ in g.products})], target)
 

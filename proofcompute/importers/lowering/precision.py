@@ -1,6 +1,8 @@
 """Chooses the limbs of each product by what its rounding costs in accuracy and in work.
 
 A graph is evaluated once for each product and each smaller number of limbs, with this product alone rounded.
+Such an evaluation ends at the first value that is further off than is asked for: no choice has this rounding,
+nor a coarser one of the same product.
 Squares of the errors add up, nearly. Products get more limbs, those that save the most error for the work
 first, until their sum is small enough; how small is sought by evaluating with all products rounded as chosen.
 Inputs are given, or the same random ones everywhere; but the choice depends on sums of floats that machines
@@ -10,7 +12,7 @@ may order differently, so a model file says what was chosen, as its recipe.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -29,8 +31,8 @@ _MARGIN: Final = 0.7
 _STEPS: Final = ((1, 1), (2, 1), (2, 2))
 """Limbs of activations and of weights, from the least work on."""
 
-Evaluate = Callable[[Study], Sequence[Array]]
-"""Evaluates a graph and returns the values that must be near."""
+Evaluate = Callable[[Study], Iterable[Array]]
+"""Evaluates a graph and gives the values that must be near, one after the other, as far as they are taken."""
 
 
 def limbs_of(chosen: Mapping[str, tuple[int, int]]) -> Limbs:
@@ -43,19 +45,22 @@ def choose(
 ) -> dict[str, tuple[int, int]]:
     """Return the limbs of each product, given its name and how many multiplications it makes."""
     names: list[str] = []
-    exact = evaluate(Study(limbs_of({}), names))
+    exact = list(evaluate(Study(limbs_of({}), names)))
     work = {name: count for name, count in products if name in names}
-    errors: dict[str, dict[tuple[int, int], float]] = {}
-    for name in work:
-        for limbs in _STEPS[:-1]:
-            found = _distance(evaluate(Study(limbs_of({name: limbs}), [])), exact)
-            errors.setdefault(name, {})[limbs] = found * found
-    best = dict.fromkeys(work, (2, 2))
+    errors: dict[str, dict[tuple[int, int], float]] = {name: {} for name in work}
     least = dict.fromkeys(work, 0)
+    for name in work:
+        for i in reversed(range(len(_STEPS) - 1)):
+            found = _distance(evaluate(Study(limbs_of({name: _STEPS[i]}), [])), exact, target)
+            if found > target:
+                least[name] = i + 1
+                break
+            errors[name][_STEPS[i]] = found * found
+    best = dict.fromkeys(work, (2, 2))
     most = _total(errors, least)
     good, bad, wanted = 0.0, most, most
     for _ in range(_ROUNDS):
-        at = _raised(errors, work, wanted)
+        at = _raised(errors, work, least, wanted)
         chosen = {name: _STEPS[i] for name, i in at.items()}
         found = _distance(evaluate(Study(limbs_of(chosen), [])), exact)
         if found <= target:
@@ -80,10 +85,13 @@ def _total(errors: Mapping[str, Mapping[tuple[int, int], float]], at: Mapping[st
 
 
 def _raised(
-    errors: Mapping[str, Mapping[tuple[int, int], float]], work: Mapping[str, int], wanted: float
+    errors: Mapping[str, Mapping[tuple[int, int], float]],
+    work: Mapping[str, int],
+    least: Mapping[str, int],
+    wanted: float,
 ) -> dict[str, int]:
-    """Return the steps of products whose squared errors add up to no more than what is wanted."""
-    at = dict.fromkeys(work, 0)
+    """Return the steps of products, from the least on, whose squared errors add up to what is wanted."""
+    at = dict(least)
     while _total(errors, at) > wanted:
         best, name, to = -1.0, "", 0
         for n, i in at.items():
@@ -99,11 +107,24 @@ def _raised(
     return at
 
 
-def _distance(made: Sequence[Array], exact: Sequence[Array]) -> float:
-    """Return the greatest relative difference (L2) of the values."""
+def _distance(made: Iterable[Array], exact: Sequence[Array], most: float = math.inf) -> float:
+    """Return the greatest relative difference (L2) of the values, or the first that is above ``most``."""
     worst = 0.0
     for a, b in zip(made, exact, strict=True):
-        size = float(np.linalg.norm(b.astype(np.float64)))
-        wrong = float(np.linalg.norm((a - b).astype(np.float64)))
-        worst = max(worst, wrong / size if size else wrong)
+        worst = max(worst, _apart(a.astype(np.float64), b.astype(np.float64)))
+        if worst > most:
+            break
     return worst
+
+
+def _apart(a: Array, b: Array) -> float:
+    """Return the relative difference (L2) of a value; infinite if it is no number where it should be one.
+
+    Infinities that should be there, as masks have them, count as equal where they are.
+    """
+    wrong = np.zeros_like(b)
+    np.subtract(a, b, out=wrong, where=a != b)
+    if not np.isfinite(wrong).all():
+        return math.inf
+    size, off = float(np.linalg.norm(b[np.isfinite(b)])), float(np.linalg.norm(wrong))
+    return off / size if size else off

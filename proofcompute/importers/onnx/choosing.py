@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -54,16 +54,14 @@ def chosen_limbs(
     if examples is None:
         each = _fit(file, each)
 
-    def run(study: Study) -> Sequence[Array]:
-        found: list[Array] = []
+    def run(study: Study) -> Iterator[Array]:
         for one in each:
             trace: Trace = []
             outputs = evaluate(file, one, trace, study)
             made = {label: values for label, _, values in trace}
             inner = [made[label][k] for label, k in names if label in made]
             values = (*outputs.values(), *(x.array for x in inner if isinstance(x, Constant)))
-            found += [np.asarray(v, np.float64) for v in values if np.asarray(v).dtype.kind == "f"]
-        return found
+            yield from (np.asarray(v, np.float64) for v in values if np.asarray(v).dtype.kind == "f")
 
     return choose(run, g.products, target)
 
