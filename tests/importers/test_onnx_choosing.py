@@ -59,6 +59,29 @@ def test_auto_gives_products_fewer_limbs_where_outputs_stay_near() -> None:
             compile_onnx(file, pc.kernels_for("numpy"), "auto", examples=wrong)
 
 
+@pytest.mark.parametrize(("op", "same"), [("Softmax", True), ("LogSoftmax", True), ("Sigmoid", False)])
+def test_a_number_that_a_softmax_ignores_hides_no_error(op: str, same: bool) -> None:
+    """The logits of one network are those of the other and a thousand; a sigmoid takes notice of that."""
+    rng = np.random.default_rng(5)
+    weights = {
+        "main": rng.standard_normal((64, 64)).astype(np.float32),
+        "aside": 0.02 * rng.standard_normal((64, 64)).astype(np.float32),
+    }
+    found = []
+    for offset in (0.0, 1e3):
+        nodes = [
+            onnx_nets.node("MatMul", "x main", "m"),
+            onnx_nets.node("MatMul", "x aside", "a"),
+            onnx_nets.node("Add", "m a", "both"),
+            onnx_nets.node("Add", "both offset", "logits"),
+            onnx_nets.node(op, "logits", "y"),
+        ]
+        given = {**weights, "offset": np.array(offset, np.float32)}
+        file = parsed(onnx_nets.model_of(nodes, {"x": ["n", 64]}, ["y"], given))
+        found.append(chosen_limbs(file, inputs_of(file)))
+    assert (found[0] == found[1]) == same
+
+
 def test_what_is_kept_between_evaluations_changes_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     file = parsed(onnx_nets.transformer(width=64))
     inputs = inputs_of(file)

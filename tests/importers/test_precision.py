@@ -8,7 +8,7 @@ import numpy as np
 
 from proofcompute.arrays import Array
 from proofcompute.importers.lowering.graph import Study
-from proofcompute.importers.lowering.precision import _distance, choose
+from proofcompute.importers.lowering.precision import _distance, centred, choose
 
 WRONG = {
     "coarse": {(1, 1): 0.5, (2, 1): 0.1},
@@ -74,3 +74,11 @@ def test_what_is_no_number_is_infinitely_wrong() -> None:
     for wrong in (np.nan, np.inf, -np.inf):
         assert _distance([np.array([3.0, wrong, -np.inf]), exact], [exact, exact]) == np.inf
     assert _distance([np.array([3.0, 4.0, 0.0])], [exact]) == np.inf
+
+
+def test_values_are_taken_less_their_mean_where_they_are_numbers() -> None:
+    x = np.array([[1.0, 3.0], [5.0, 5.0]])
+    assert centred(x, (1,)).tolist() == [[-1, 1], [0, 0]]
+    assert centred(x, (0, 1)).tolist() == [[-2.5, -0.5], [1.5, 1.5]]
+    masked = np.array([1.0, -np.inf])
+    assert centred(masked, (0,)) is masked

@@ -16,11 +16,13 @@ from proofcompute.importers.aten.rows import lowered
 from proofcompute.importers.aten.running import Products
 from proofcompute.importers.lowering.finishing import uniform
 from proofcompute.importers.lowering.graph import Study
-from proofcompute.importers.lowering.precision import TARGET, choose
+from proofcompute.importers.lowering.precision import TARGET, centred, choose
 
 __all__ = ["chosen_limbs"]
 
-_BEHIND: Final = frozenset({"softmax", "_softmax", "log_softmax", "_log_softmax", "sigmoid"})
+_SHIFTED: Final = frozenset({"softmax", "_softmax", "log_softmax", "_log_softmax"})
+"""Operators that hide errors, and take no notice of what is added to all their numbers."""
+_BEHIND: Final = _SHIFTED | {"sigmoid"}
 """Operators that hide errors: in front of one that gives a result, errors are measured."""
 _BACK: Final = 6
 """Operations from a result backwards among which such an operator is looked for."""
@@ -45,7 +47,10 @@ def chosen_limbs(
 
     def run(study: Study) -> Iterator[Array]:
         for one in evaluations:
-            yield from (value.detach().double().cpu().numpy() for value in one.run(study, wanted))
+            values = one.run(study, [name for name, _ in wanted])
+            for value, (_, axis) in zip(values, wanted, strict=True):
+                x = value.detach().double().cpu().numpy()
+                yield x if axis is None else centred(x, (axis,))
 
     return choose(run, [*g.products, *_inner(graph, products, {name for name, _ in g.products})], target)
 
@@ -67,17 +72,20 @@ def _inner(
         yield from ((name, count) for name in found.names if name not in known)
 
 
-def _watched(graph: AtenGraph) -> list[str]:
-    """Return results that are floats, and what stands in front of what hides errors in them."""
+def _watched(graph: AtenGraph) -> list[tuple[str, int | None]]:
+    """Return results that are floats, and what stands in front of what hides errors in them.
+
+    With each comes over which axis it is shifted without notice; None: over none.
+    """
     maker = {o.name: o for o in graph.operations}
-    found = []
+    found: list[tuple[str, int | None]] = []
     for leaf in graph.outputs:
         if not isinstance(leaf, Ref) or leaf.name not in maker:
             continue
         kind = maker[leaf.name].results[0] if maker[leaf.name].results else None
         if kind is None or not kind.dtype.startswith(("f", "bf")):
             continue
-        found.append(leaf.name)
+        found.append((leaf.name, None))
         name = leaf.name
         for _ in range(_BACK):
             operation = maker.get(name)
@@ -85,7 +93,9 @@ def _watched(graph: AtenGraph) -> list[str]:
             if operation is None or before not in maker:
                 break
             name = before
-            if operation.op.partition(".")[2].partition(".")[0] in _BEHIND:
-                found.append(before)
+            op = operation.op.partition(".")[2].partition(".")[0]
+            if op in _BEHIND:
+                axis = operation.arguments.get("dim") if op in _SHIFTED else None
+                found.append((before, axis if isinstance(axis, int) else None))
                 break
     return found

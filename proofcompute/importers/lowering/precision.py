@@ -20,7 +20,7 @@ import numpy as np
 from proofcompute.arrays import Array
 from proofcompute.importers.lowering.graph import Limbs, Study
 
-__all__ = ["TARGET", "choose", "limbs_of"]
+__all__ = ["TARGET", "centred", "choose", "limbs_of"]
 
 TARGET: Final = 0.003
 """Relative error of outputs that is asked for: 0.3 %, as other inputs may give more."""
@@ -33,6 +33,15 @@ _STEPS: Final = ((1, 1), (2, 1), (2, 2))
 
 Evaluate = Callable[[Study], Iterable[Array]]
 """Evaluates a graph and gives the values that must be near, one after the other, as far as they are taken."""
+
+
+def centred(x: Array, axes: tuple[int, ...]) -> Array:
+    """Return values less their mean over the axes of a softmax, which takes no notice of it.
+
+    With a mean far from zero an error would look small beside numbers that say nothing. What has numbers that
+    are not finite, as masks have them, is returned as it is.
+    """
+    return x - x.mean(axis=axes, keepdims=True) if np.isfinite(x).all() else x
 
 
 def limbs_of(chosen: Mapping[str, tuple[int, int]]) -> Limbs:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from proofcompute.arrays import Array
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.importers.lowering.finishing import uniform
 from proofcompute.importers.lowering.graph import Study
-from proofcompute.importers.lowering.precision import TARGET, choose, limbs_of
+from proofcompute.importers.lowering.precision import TARGET, centred, choose, limbs_of
 from proofcompute.importers.lowering.values import Constant, RefusedError
 from proofcompute.importers.onnx.batches import samples
 from proofcompute.importers.onnx.opening import OnnxFile
@@ -21,14 +21,20 @@ from proofcompute.limits import GIB
 
 __all__ = ["chosen_limbs"]
 
-_BEHIND: Final = ("Softmax", "LogSoftmax", "Sigmoid")
+_SHIFTED: Final = ("Softmax", "LogSoftmax")
+"""Operators that hide errors, and take no notice of what is added to all their numbers."""
+_BEHIND: Final = (*_SHIFTED, "Sigmoid")
 """Operators that hide errors: in front of one that gives an output, errors are measured."""
+_WHOLE_AXIS: Final = 13
+"""The version of ONNX's operators from which on a softmax is over one axis, and not over all from it on."""
 _SIZES: Final = (1.0, 4.0, 16.0, 64.0)
 """Sizes of random samples: a file does not say whether it takes numbers about 1, or pixels up to 255."""
 _KEPT: Final = 2 * GIB
 """Bytes of results that are kept between evaluations."""
 _BACK: Final = 6
 """Nodes from an output backwards among which such an operator is looked for."""
+
+Axes = Callable[[int], tuple[int, ...]]
 
 
 def chosen_limbs(
@@ -59,9 +65,14 @@ def chosen_limbs(
             trace: Trace = []
             outputs = evaluate(file, one, trace, study)
             made = {label: values for label, _, values in trace}
-            inner = [made[label][k] for label, k in names if label in made]
-            values = (*outputs.values(), *(x.array for x in inner if isinstance(x, Constant)))
-            yield from (np.asarray(v, np.float64) for v in values if np.asarray(v).dtype.kind == "f")
+            yield from (
+                np.asarray(v, np.float64) for v in outputs.values() if np.asarray(v).dtype.kind == "f"
+            )
+            for label, k, axes in names:
+                value = made[label][k] if label in made else None
+                if isinstance(value, Constant) and value.array.dtype.kind == "f":
+                    x = value.array.astype(np.float64)
+                    yield x if axes is None else centred(x, axes(x.ndim))
 
     return choose(run, g.products, target)
 
@@ -99,10 +110,13 @@ def _count(inputs: Inputs, given: Mapping[str, Array]) -> int:
     return counts.pop() if counts else 1
 
 
-def _watched(file: OnnxFile) -> list[tuple[str, int]]:
-    """Return the nodes, and which of their outputs, that stand in front of what hides errors."""
+def _watched(file: OnnxFile) -> list[tuple[str, int, Axes | None]]:
+    """Return the nodes, and which of their outputs, that stand in front of what hides errors.
+
+    With each comes, given a rank, over which axes it is shifted without notice; None: over none.
+    """
     maker = {name: node for node in file.proto.graph.node for name in node.output}
-    found = []
+    found: list[tuple[str, int, Axes | None]] = []
     for output in file.outputs:
         name = output.name
         for _ in range(_BACK):
@@ -112,6 +126,14 @@ def _watched(file: OnnxFile) -> list[tuple[str, int]]:
             name = node.input[0]
             if node.op_type in _BEHIND and name in maker:
                 before = maker[name]
-                found.append((before.name or before.output[0], list(before.output).index(name)))
+                axes = _axes(file, node) if node.op_type in _SHIFTED else None
+                found.append((before.name or before.output[0], list(before.output).index(name), axes))
                 break
     return found
+
+
+def _axes(file: OnnxFile, node: Any) -> Axes:
+    """Return the axes of a softmax, given the rank of what it takes."""
+    one = next((o.version for o in file.proto.opset_import if o.domain in ("", "ai.onnx")), 0) >= _WHOLE_AXIS
+    axis = next((int(a.i) for a in node.attribute if a.name == "axis"), -1 if one else 1)
+    return lambda rank: (axis,) if one else tuple(range(axis % max(rank, 1), rank))
