@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -59,11 +60,19 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def stages(urls: list[str]) -> list[HttpStage]:
-    return [HttpStage(url, MODEL.program, token="secret", seconds=SOON) for url in urls]
+Stages = Callable[[list[str]], list[HttpStage]]
 
 
-def test_three_processes_answer_and_are_audited(urls: list[str]) -> None:
+@pytest.fixture
+def stages() -> Iterator[Stages]:
+    """Makes links to stages, and closes them when the test has ended."""
+    with ExitStack() as stack:
+        yield lambda urls: [
+            stack.enter_context(HttpStage(url, MODEL.program, token="secret", seconds=SOON)) for url in urls
+        ]
+
+
+def test_three_processes_answer_and_are_audited(urls: list[str], stages: Stages) -> None:
     links = stages(urls[:3])
     answer = ask_pipeline(MODEL.card, request(), PIPELINE, links)
     whole = synthetic.prove(MODEL, synthetic.request(MODEL)).receipt
@@ -72,10 +81,9 @@ def test_three_processes_answer_and_are_audited(urls: list[str]) -> None:
         found = auditor().audit(request(), receipt, partial(link.open, request(), receipt), "all")
         assert found.complete
         assert found.node == IDENTITIES[stage].public
-        link.close()
 
 
-def test_the_one_that_lies_is_named(urls: list[str]) -> None:
+def test_the_one_that_lies_is_named(urls: list[str], stages: Stages) -> None:
     links = stages([urls[0], urls[3], urls[2]])
     liar = IDENTITIES[MIDDLE].public
     asked = [request(nonce=bytes([60 + number] * 32)) for number in range(3)]
