@@ -257,6 +257,8 @@ def test_a_fleet_that_is_killed_loses_and_doubles_nothing(kills: int, tmp_path: 
         finally:
             for client in clients:
                 client.stop()
+            for challenger in campaign.challengers.values():
+                challenger.close()
             print(*(client.counts for client in clients))
             for name, took in campaign.seconds.items():
                 wall, used = zip(*took, strict=True) if took else ((0.0,), (0.0,))
