@@ -20,7 +20,10 @@ try:
     import ray
     from ray.exceptions import (
         GetTimeoutError,
+        LocalRayletDiedError,
+        NodeDiedError,
         ObjectLostError,
+        OutOfMemoryError,
         RayActorError,
         RayTaskError,
         WorkerCrashedError,
@@ -30,8 +33,16 @@ except ModuleNotFoundError as e:
 
 __all__ = ["RayExecutor"]
 
-_LOST: Final = (RayActorError, WorkerCrashedError, ObjectLostError, GetTimeoutError)
-"""How Ray says that an actor, its process or its machine is gone."""
+_LOST: Final = (
+    RayActorError,
+    WorkerCrashedError,
+    NodeDiedError,
+    LocalRayletDiedError,
+    OutOfMemoryError,
+    ObjectLostError,
+    GetTimeoutError,
+)
+"""How Ray says that an actor, its process or its machine is gone, or was ended where memory is short."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -53,7 +53,9 @@ class Slow:
 
     make: Callable[[str], Callable[[Any], Any]]
     folder: str
-    seconds: float
+    seconds: float = 0.0
+    held: str = ""
+    """A file for which they wait until it is gone."""
 
     def __call__(self, device: str) -> Callable[[Any], Any]:
         actor = self.make(device)
@@ -61,6 +63,8 @@ class Slow:
         def work(item: Any) -> Any:
             (Path(self.folder) / f"{os.getpid()}-{time.monotonic_ns()}").touch()
             time.sleep(self.seconds)
+            while self.held and Path(self.held).exists():
+                time.sleep(0.05)
             return actor(item)
 
         return work
