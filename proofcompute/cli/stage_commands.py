@@ -68,7 +68,11 @@ def stage(
         7 * 24 * 3600
     ),
     trace_memory: Annotated[
-        int, typer.Option(min=0, help="MiB of traces kept; what is dropped cannot be opened.")
+        int, typer.Option(min=1, help="MiB of traces kept; those dropped are computed again when asked for.")
+    ] = 1024,
+    run_memory: Annotated[
+        int,
+        typer.Option(min=1, help="MiB for rows of requests that run, and as many for traces computed again."),
     ] = 1024,
 ) -> None:
     """Serve one stage of a pipeline: only the weights of its segments are loaded.
@@ -99,6 +103,7 @@ def stage(
         device=kernels_of(device),
         retention=retention,
         trace_bytes=trace_memory * MIB,
+        run_bytes=run_memory * MIB,
     )
     at = server.check_address(host, port)
     out = Output(as_json=False)

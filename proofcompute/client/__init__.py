@@ -9,6 +9,7 @@ from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction, Stated, contradiction_in
 from proofcompute.client.pipeline import PipelineAnswer, ask_pipeline
+from proofcompute.client.reopening import StageOpener
 from proofcompute.client.spotchecks import SpotChecks
 from proofcompute.client.stages import HttpStage
 from proofcompute.client.transport import ProofTransport
@@ -22,6 +23,7 @@ __all__ = [
     "PipelineAnswer",
     "ProofTransport",
     "SpotChecks",
+    "StageOpener",
     "Stated",
     "ask_pipeline",
     "contradiction_in",

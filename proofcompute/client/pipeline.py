@@ -69,6 +69,11 @@ class PipelineAnswer:
     """The claim of each stage, which passed steps 1 to 5."""
     outputs: Mapping[str, Array]
     """Rows of each public output."""
+    handed: Mapping[int, bytes]
+    """Leaf data of all rows of each group that a stage handed on, by group; empty if it was not to be kept.
+
+    With it, a stage opens its receipt whatever became of it and of the stages before it
+    (:class:`proofcompute.client.StageOpener`)."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -78,7 +83,12 @@ class PipelineAnswer:
 
 
 def ask_pipeline(
-    holds: HasCard, request: Request, pipeline: Pipeline, links: Sequence[StageLink]
+    holds: HasCard,
+    request: Request,
+    pipeline: Pipeline,
+    links: Sequence[StageLink],
+    *,
+    keep: bool = True,
 ) -> PipelineAnswer:
     """Let the nodes of a pipeline answer a request, and check their receipts (steps 1 to 5).
 
@@ -87,6 +97,8 @@ def ask_pipeline(
         request: the request, which addresses the pipeline.
         pipeline: the pipeline.
         links: a way to the node of each stage, in order.
+        keep: whether the answer has the rows that stages handed on. Without them, a stage that no longer has
+            its trace can open its receipt only as long as the stages before it answer.
 
     Raises:
         InputError: request, model, pipeline and links do not fit together.
@@ -98,7 +110,7 @@ def ask_pipeline(
     require_pipeline(request, pipeline, len(program.segments))
     if len(links) != len(pipeline.stages):
         raise InputError(f"{len(links)} links to {len(pipeline.stages)} stages")
-    run = _Run(holds, request, pipeline, stage_plans(program, pipeline), links)
+    run = _Run(holds, request, pipeline, stage_plans(program, pipeline), links, keep=keep)
     with about(model_id=holds.card.model_id, request_digest=request.digest):
         run.compute()
         return run.signed()
@@ -114,6 +126,8 @@ class _Run:
         pipeline: Pipeline,
         plans: Sequence[StagePlan],
         links: Sequence[StageLink],
+        *,
+        keep: bool,
     ) -> None:
         self.holds, self.request, self.pipeline = holds, request, pipeline
         self.plans, self.links, self.program = plans, links, holds.card.program
@@ -123,6 +137,8 @@ class _Run:
         self.emitting = next(plan for plan in plans if plan.emits)
         """The first stage that emits; of a program that generates, the only one."""
         self.roots = {g: Frontier(request.suite) for plan in plans for g in plan.hands}
+        self.handed: dict[int, list[bytes]] = {g: [] for g in self.roots} if keep else {}
+        """The rows that were handed on, if they are kept."""
 
     def compute(self) -> None:
         """Run all steps."""
@@ -209,6 +225,8 @@ class _Run:
                 raise VerificationError(
                     7, f"stage {plan.stage} signed another root than that of the rows it hands on"
                 )
+            if self.handed:
+                self.handed[group].append(data)
 
     def signed(self) -> PipelineAnswer:
         """Let every stage sign, and check what they signed."""
@@ -236,7 +254,8 @@ class _Run:
                 except HandedError as e:
                     raise self.blamed(plan, receipts, roots, e) from e
         claims = check_stages(self.holds, self.request, self.pipeline, receipts, roots)
-        return PipelineAnswer(tuple(receipts), tuple(roots), claims, outputs)
+        handed = {group: b"".join(parts) for group, parts in self.handed.items()}
+        return PipelineAnswer(tuple(receipts), tuple(roots), claims, outputs, handed)
 
     def blamed(
         self, plan: StagePlan, receipts: Sequence[bytes], roots: Sequence[bytes], error: HandedError

@@ -12,6 +12,7 @@ import numpy as np
 
 from proofcompute.arrays import Array
 from proofcompute.client.libraries import load
+from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding.strict_json import read_json
 from proofcompute.errors import InputError, ProofcomputeError, ServiceError, VerificationError
 from proofcompute.limits import GIB, KIB, MAX_RECEIPT
@@ -21,14 +22,20 @@ from proofcompute.protocol.boundaries import Handed
 from proofcompute.protocol.messages import MAX_BOUNDARY, Challenge, Request
 from proofcompute.protocol.stage_calls import (
     MAX_CALL,
+    AgainCall,
     FinishCall,
+    GiveCall,
+    RowsCall,
     SignCall,
     StepCall,
     StepResult,
+    decode_handle,
     decode_roots,
+    decode_rows,
+    encode_handle,
 )
 from proofcompute.protocol.statement import rows_from_bytes
-from proofcompute.prover.stages import HandedError, StageAnswer
+from proofcompute.prover.stages import HandedError, NotKeptError, StageAnswer
 
 __all__ = ["HttpStage"]
 
@@ -103,8 +110,30 @@ class HttpStage:
         return self._post("sign", SignCall(digest, tuple(roots)).encode(), MAX_RECEIPT)
 
     def open(self, request: Request, receipt: bytes, challenge: Challenge) -> bytes:
-        """Return the opening of a challenge, of at most 1 GiB."""
+        """Return the opening of a challenge, of at most 1 GiB.
+
+        Raises NotKeptError besides if the node no longer keeps the trace; :func:`open_stage` brings it back.
+        """
         return self._post("open", OpenCall(request, receipt, challenge).encode(), GIB)
+
+    def again(self, request: Request, receipt: bytes, roots: Sequence[bytes]) -> bytes:
+        """See StageLink."""
+        call = AgainCall(request.encode(), receipt, tuple(roots))
+        return _decoded(decode_handle, self._post("again", call.encode(), 2 * DIGEST))
+
+    def give(self, handle: bytes, end: int, rows: Sequence[bytes]) -> None:
+        """See StageLink."""
+        self._post("give", GiveCall(handle, end, tuple(rows)).encode(), 0)
+
+    def keep(self, handle: bytes) -> bool:
+        """See StageLink; the service says nothing until the trace is there."""
+        self._post("keep", encode_handle(handle), 0)
+        return True
+
+    def rows(self, request: Request, receipt: bytes, a: int, b: int) -> tuple[bytes, ...]:
+        """See StageLink."""
+        call = RowsCall(request.encode(), receipt, a, b)
+        return _decoded(decode_rows, self._post("rows", call.encode(), MAX_CALL))
 
     def _post(self, call: str, body: bytes, most: int) -> bytes:
         """Send a call and return its result, of at most ``most`` bytes."""
@@ -148,6 +177,8 @@ def _refused(call: str, status: int, data: bytes) -> ProofcomputeError:
         pass  # whatever it is, it is a refusal
     if status == 409 and shown:
         return HandedError(text, shown)
+    if status == 428:
+        return NotKeptError(text)
     return ServiceError(f"a stage refuses {call} with status {status}: {text}")
 
 

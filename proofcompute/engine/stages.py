@@ -3,6 +3,10 @@
 The node of a stage computes rows of a request step by step, from rows that earlier stages hand to it. It
 hashes what it was handed and what it hands on as it comes, so that both sides of a boundary know the roots
 over all rows so far.
+
+Steps of several requests are computed together, as :mod:`.loop` does: their rows are concatenated, and each
+segment runs once. Rows depend on rows of their own request alone, so what a request gives does not depend on
+the others.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ __all__ = ["StageEngine", "StageRun", "StageStep"]
 
 ROWS: Final = 256
 """Most rows of one segment at a time."""
+_DRAWN: Final = 16
+"""Bytes of the random numbers of a row."""
 
 
 class StageStep(NamedTuple):
@@ -87,14 +93,34 @@ class StageEngine:
         self._only = frozenset(t for g in plan.holds for t in program.committed[g].tensors)
         self._count = 0
 
-    def begin(self, request: Request) -> StageRun:
-        """Begin a request. Raises MismatchError or InputError if it is not one for the model."""
-        program, generation = self.model.program, request.generation
-        inputs = inputs_of(request, program, self.model.model_id)
+    def most_bytes(self, request: Request, answer: Sequence[int] | None = None) -> int:
+        """Return the most bytes that the rows of a request take here. Nothing is allocated.
+
+        Raises the errors of :meth:`begin`.
+        """
+        program = self.model.program
+        _, _, most = self._size(request, answer)
+        held = sum(program.group_bytes(group) for group in self.plan.holds) + _DRAWN
+        return most * (held + sum(spec.nbytes for _, spec in program.inputs))
+
+    def _size(self, request: Request, answer: Sequence[int] | None) -> tuple[Mapping[str, Array], int, int]:
+        """Return the inputs of a request, how many rows they have, and the most rows of its trace."""
+        inputs = inputs_of(request, self.model.program, self.model.model_id)
         prompt = most = next(iter(inputs.values())).shape[0]
-        if generation is not None:
-            most += generation.max_tokens - 1
-        room = grown(0, prompt, most)
+        if request.generation is not None:
+            most += (request.generation.max_tokens if answer is None else len(answer)) - 1
+        return inputs, prompt, most
+
+    def begin(self, request: Request, answer: Sequence[int] | None = None) -> StageRun:
+        """Begin a request.
+
+        ``answer`` are all tokens of an answer that is computed again; None: they are not known yet.
+
+        Raises MismatchError or InputError if the request is not one for the model, or has no such answer.
+        """
+        program, generation = self.model.program, request.generation
+        inputs, prompt, most = self._size(request, answer)
+        room = grown(0, most if answer else prompt, most)
         trace = Trace(program, room, self.kernels, self._homes, most=most, only=self._only)
         session = Session(self._count, request, inputs, prompt, trace)
         for name, values in inputs.items():
@@ -107,6 +133,8 @@ class StageEngine:
         elif self.plan.emits:
             session.draws = self._homes[program.outputs[0]].zeros((most, 2), np.uint64)
             session.draw(prompt - 1, prompt)
+        if answer:
+            self._feed(session, answer[:-1])
         self._count += 1
         self._rows.sessions[session.number] = session
         crossing = (*self.plan.reads, *self.plan.hands)
@@ -128,13 +156,10 @@ class StageEngine:
         Raises InputError (FormatError) if rows, tokens or groups are not those that come next, or a row holds
         what no node may commit. The run cannot go on after an error.
         """
-        session, program = run.session, self.model.program
-        a = session.done
+        session, a = run.session, run.taken
         self._feed(session, tokens)
         if not a < end <= session.known:
             raise InputError(f"rows {a}..{end} of a request of which {session.known} rows are known")
-        if program.reads_all and (a, end) != (0, session.prompt):
-            raise InputError("this program reads all rows, so that a step takes all of them")
         session.trace.prepare(session.request.suite, a, end, session.known, self.kernels)
         if set(given) != set(self.plan.reads):
             raise InputError(f"groups {sorted(given)} were handed on where {list(self.plan.reads)} are read")
@@ -142,20 +167,34 @@ class StageEngine:
             self._take(run, group, a, end, given[group])
         run.taken = end
 
-    def compute(self, run: StageRun) -> StageStep:
-        """Compute the rows that were taken, the second half of a step.
+    def compute(self, runs: Sequence[StageRun], most: int | None = None) -> list[StageStep]:
+        """Compute rows that were taken, of different requests together: the second half of a step.
 
-        Raises ExecutionError if the arithmetic has no result. The run cannot go on after an error.
+        ``most`` is the most rows of each request; None: all that were taken.
+
+        Raises InputError if a program that reads all rows has not taken all of them, and ExecutionError if
+        the arithmetic has no result, of whichever request. All requests are as before then.
         """
-        session, a, end = run.session, run.session.done, run.taken
-        self._compute(run, a, end)
-        session.done = end
+        program, spans = self.model.program, list[Span]()
+        for one in runs:
+            session, a, b = one.session, one.session.done, one.taken
+            if program.reads_all and (a, b) != (0, session.prompt):
+                raise InputError("this program reads all rows, so that a step takes all of them")
+            spans.append(Span(session.number, a, b if most is None else min(b, a + most)))
+        for one, parts in zip(runs, self._compute(runs, spans), strict=True):
+            for name, rows in parts.items():
+                one.emitted.setdefault(name, []).extend(rows)
+        return [self._advance(one, span) for one, span in zip(runs, spans, strict=True)]
+
+    def _advance(self, run: StageRun, span: Span) -> StageStep:
+        """Note that rows of a request are computed, and return what they give."""
         handed: dict[int, bytes] = {}
+        run.session.done = span.b
         for group in self.plan.hands:
-            rows = self.kernels.host(session.trace.group(group, a, end))
+            rows = self.kernels.host(run.session.trace.group(group, span.a, span.b))
             self._grow(run, group, rows)
             handed[group] = rows.tobytes()
-        return StageStep(handed, self._emitted(run, a, end))
+        return StageStep(handed, self._emitted(run, span.a, span.b))
 
     def _feed(self, session: Session, tokens: Sequence[int]) -> None:
         """Take answer tokens, which are the inputs of the rows that follow."""
@@ -195,24 +234,32 @@ class StageEngine:
         leaves = group_leaves(self.model.program, run.request.suite, group, rows, self.kernels.hash_rows)
         run.roots[group].add(leaves)
 
-    def _compute(self, run_: StageRun, a: int, b: int) -> None:
-        """Run the stage's segments on rows a..b, in pieces."""
-        program, session = self.model.program, run_.session
+    def _compute(self, runs: Sequence[StageRun], spans: Sequence[Span]) -> list[dict[str, list[Array]]]:
+        """Run the stage's segments on rows of requests, in pieces, and return what each emitted."""
+        program, prompts = self.model.program, [one.session.prompt for one in runs]
+        made: list[tuple[str, Array, Sequence[Span]]] = []
 
-        def compute(spans: Sequence[Span]) -> I32 | None:
-            ((_, start, end),) = spans
+        def compute(placed: Sequence[Span]) -> I32 | None:
             for index in self.plan.segments:
-                first = max(start, program.first_row(index, session.prompt))
-                if first >= end:
-                    continue
-                for piece in pieces([Span(session.number, first, end)], ROWS):
+                wanted = [
+                    Span(of, first, end)
+                    for (of, start, end), prompt in zip(placed, prompts, strict=True)
+                    if (first := max(start, program.first_row(index, prompt))) < end
+                ]
+                for piece in pieces(wanted, ROWS):
                     out = run(program, index, piece, self._sources[index], self.placed.kernels[index])
                     if program.feedback:
-                        for name in program.plans[index].emits:
-                            run_.emitted.setdefault(name, []).append(out[name])
+                        made.extend((name, out[name], piece) for name in program.plans[index].emits)
             return None
 
-        self.kernels.step(None, [Span(session.number, a, b)], compute)
+        self.kernels.step(None, spans, compute)
+        emitted: dict[int, dict[str, list[Array]]] = {span.trace: {} for span in spans}
+        for name, rows, piece in made:
+            host, at = self.kernels.host(rows), 0
+            for span in piece:
+                emitted[span.trace].setdefault(name, []).append(host[at : at + span.b - span.a])
+                at += span.b - span.a
+        return list(emitted.values())
 
     def _emitted(self, run: StageRun, a: int, b: int) -> dict[str, Array]:
         """Return the rows of public outputs that the step from row a to row b emitted."""
@@ -222,7 +269,7 @@ class StageEngine:
             if not self.plan.emits or first >= b:
                 return {}
             (name,) = self.plan.emits
-            rows = np.concatenate([self.kernels.host(part) for part in run.emitted[name]])
+            rows = np.concatenate(run.emitted[name])
             return {name: rows[first - session.prompt + 1 :]}
         if b < session.prompt:
             return {}

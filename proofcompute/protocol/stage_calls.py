@@ -12,18 +12,25 @@ from typing import Final, NamedTuple
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding import wire
 from proofcompute.errors import FormatError
-from proofcompute.limits import MAX_ITEMS, MAX_RECEIPT, MAX_ROWS, MIB
+from proofcompute.limits import MAX_ITEMS, MAX_RECEIPT, MAX_REQUEST, MAX_ROWS, MIB
 from proofcompute.protocol.boundaries import Handed
 from proofcompute.protocol.messages import MAX_BOUNDARY, MAX_STAGES
 
 __all__ = [
     "MAX_CALL",
+    "AgainCall",
     "FinishCall",
+    "GiveCall",
+    "RowsCall",
     "SignCall",
     "StepCall",
     "StepResult",
+    "decode_handle",
     "decode_roots",
+    "decode_rows",
+    "encode_handle",
     "encode_roots",
+    "encode_rows",
 ]
 
 MAX_CALL: Final = 256 * MIB
@@ -61,10 +68,7 @@ class StepCall(NamedTuple):
             found.append(
                 Handed(
                     wire.as_bytes(boundary, "boundary", max_size=MAX_BOUNDARY),
-                    tuple(
-                        wire.as_bytes(part, "rows", max_size=MAX_CALL)
-                        for part in wire.as_list(rows, "groups", max_n=MAX_ITEMS)
-                    ),
+                    _rows(rows),
                 )
             )
         return StepCall(
@@ -141,6 +145,100 @@ class SignCall(NamedTuple):
         return SignCall(wire.as_bytes(digest, "request digest", DIGEST), _roots(roots))
 
 
+class AgainCall(NamedTuple):
+    """A receipt whose trace a stage is to compute again."""
+
+    request: bytes
+    """The request, encoded."""
+    receipt: bytes
+    """The stage's receipt, encoded."""
+    roots: tuple[bytes, ...]
+    """The root of each committed group, in program order."""
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return wire.encode((self.request, self.receipt, self.roots))
+
+    @staticmethod
+    def decode(data: bytes) -> AgainCall:
+        """Decode a call. Raises FormatError or LimitError if ``data`` encodes none."""
+        request, receipt, roots = wire.as_list(wire.decode(data, limit=MAX_CALL, what="receipt"), "call", n=3)
+        return AgainCall(
+            wire.as_bytes(request, "request", max_size=MAX_REQUEST),
+            wire.as_bytes(receipt, "receipt", max_size=MAX_RECEIPT),
+            _roots(roots),
+        )
+
+
+class GiveCall(NamedTuple):
+    """Rows from which a trace is computed again."""
+
+    handle: bytes
+    end: int
+    """The row after the last one."""
+    rows: tuple[bytes, ...]
+    """Leaf data of the next rows of each group that the stage reads, in program order."""
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return wire.encode((self.handle, self.end, self.rows))
+
+    @staticmethod
+    def decode(data: bytes) -> GiveCall:
+        """Decode a call. Raises FormatError or LimitError if ``data`` encodes none."""
+        handle, end, rows = wire.as_list(wire.decode(data, limit=MAX_CALL, what="rows"), "call", n=3)
+        return GiveCall(
+            wire.as_bytes(handle, "handle", DIGEST), wire.as_int(end, "end row", 1, MAX_ROWS), _rows(rows)
+        )
+
+
+class RowsCall(NamedTuple):
+    """Rows that a stage is to hand on again."""
+
+    request: bytes
+    """The request, encoded."""
+    receipt: bytes
+    """The stage's receipt, encoded."""
+    a: int
+    b: int
+    """Rows a..b of each group that it hands on."""
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return wire.encode(tuple(self))
+
+    @staticmethod
+    def decode(data: bytes) -> RowsCall:
+        """Decode a call. Raises FormatError or LimitError if ``data`` encodes none."""
+        request, receipt, a, b = wire.as_list(wire.decode(data, limit=MAX_CALL, what="rows"), "call", n=4)
+        return RowsCall(
+            wire.as_bytes(request, "request", max_size=MAX_REQUEST),
+            wire.as_bytes(receipt, "receipt", max_size=MAX_RECEIPT),
+            wire.as_int(a, "first row", 0, MAX_ROWS),
+            wire.as_int(b, "end row", 1, MAX_ROWS),
+        )
+
+
+def encode_handle(handle: bytes) -> bytes:
+    """Return the canonical bytes of the handle of a trace that is computed again."""
+    return wire.encode(handle)
+
+
+def decode_handle(data: bytes) -> bytes:
+    """Decode a handle. Raises FormatError or LimitError if ``data`` encodes none."""
+    return wire.as_bytes(wire.decode(data, limit=2 * DIGEST, what="handle"), "handle", DIGEST)
+
+
+def encode_rows(rows: Sequence[bytes]) -> bytes:
+    """Return the canonical bytes of leaf data of groups."""
+    return wire.encode(tuple(rows))
+
+
+def decode_rows(data: bytes) -> tuple[bytes, ...]:
+    """Decode leaf data of groups. Raises FormatError or LimitError if ``data`` encodes none."""
+    return _rows(wire.decode(data, limit=MAX_CALL, what="rows"))
+
+
 def encode_roots(roots: Sequence[bytes]) -> bytes:
     """Return the canonical bytes of a list of roots."""
     return wire.encode(tuple(roots))
@@ -153,6 +251,11 @@ def decode_roots(data: bytes) -> tuple[bytes, ...]:
 
 def _roots(value: wire.Value) -> tuple[bytes, ...]:
     return tuple(wire.as_bytes(r, "root", DIGEST) for r in wire.as_list(value, "roots", max_n=MAX_ITEMS))
+
+
+def _rows(value: wire.Value) -> tuple[bytes, ...]:
+    groups = wire.as_list(value, "groups", max_n=MAX_ITEMS)
+    return tuple(wire.as_bytes(part, "rows", max_size=MAX_CALL) for part in groups)
 
 
 def _named(value: wire.Value) -> dict[str, bytes]:

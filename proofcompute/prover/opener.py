@@ -128,16 +128,20 @@ class Opener:
         session = self._compute(request, answer)
         trace, root = self._turns.call(lambda: self._stored(session))
         if root != receipt.trace_root:
-            with self._guard:
-                self.mismatches += 1
-            _log.critical(
-                "the trace of receipt %s has another root than before; check this machine's memory",
-                short(receipt.digest),
-            )
-            raise ExecutionError(
-                "computing this answer again gives another trace root: check this machine's memory and device"
-            )
+            raise self.mismatch(receipt)
         return trace
+
+    def mismatch(self, receipt: Receipt) -> ExecutionError:
+        """Note that computing an answer again gave another trace, and return the error that says so."""
+        with self._guard:
+            self.mismatches += 1
+        _log.critical(
+            "the trace of receipt %s has another root than before; check this machine's memory",
+            short(receipt.digest),
+        )
+        return ExecutionError(
+            "computing this answer again gives another trace root: check this machine's memory and device"
+        )
 
     def _stored(self, session: Session) -> tuple[StoredTrace, bytes]:
         trace = store(session, self.kernels)

@@ -6,10 +6,9 @@ A node signs a receipt only over roots that agree with what it was handed and wi
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Final, NamedTuple, NoReturn, final
+from typing import BinaryIO, final
 
 import numpy as np
 
@@ -18,36 +17,27 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.engine.stages import StageEngine, StageRun
-from proofcompute.errors import (
-    BusyError,
-    FormatError,
-    InputError,
-    MismatchError,
-    VerificationError,
-    about,
-)
+from proofcompute.engine.stages import StageEngine
+from proofcompute.errors import InputError, MismatchError
 from proofcompute.logs import service_log, short
 from proofcompute.models.model import Model
-from proofcompute.protocol.boundaries import Handed, check_boundary
-from proofcompute.protocol.messages import Boundary, Challenge, Pipeline, Receipt, Request, Terms
+from proofcompute.protocol.boundaries import Handed
+from proofcompute.protocol.messages import Challenge, Pipeline, Receipt, Request, Terms
 from proofcompute.protocol.promises import retention_of
-from proofcompute.protocol.receipts import require_pipeline
 from proofcompute.protocol.requests import statement_of
+from proofcompute.protocol.stage_calls import StepCall
 from proofcompute.protocol.stages import stage_plans
 from proofcompute.protocol.statement import Statement
 from proofcompute.protocol.stop import check_answer
 from proofcompute.protocol.trace import group_seal
 from proofcompute.prover.commit import Sealed, sign_claim
 from proofcompute.prover.opener import TRACE_BYTES, Opener
-from proofcompute.prover.stored import StoredTrace
+from proofcompute.prover.stage_steps import Begun, Failure, StageAnswer, StageSteps
+from proofcompute.prover.stage_traces import NotKeptError, StageTraces, not_kept, stage_trace
 
-__all__ = ["HandedError", "StageAnswer", "StageNode"]
+__all__ = ["HandedError", "NotKeptError", "StageAnswer", "StageNode"]
 
 _log = service_log(__name__)
-
-RUNS: Final = 16
-"""Most requests that a node of a stage has begun and not signed."""
 
 
 class HandedError(MismatchError):
@@ -64,29 +54,6 @@ class HandedError(MismatchError):
         return str(self.args[0])
 
 
-class StageAnswer(NamedTuple):
-    """What a stage gives for a step."""
-
-    boundary: bytes
-    """The encoded boundary over all rows so far; empty if the stage hands nothing on."""
-    handed: Mapping[int, bytes]
-    """Leaf data of the step's rows of each group that it hands on."""
-    emitted: Mapping[str, Array]
-    """Rows of public outputs that the step emitted, by name."""
-
-
-@dataclass(eq=False)
-class _Open:
-    """A request that the node has begun."""
-
-    run: StageRun
-    boundaries: dict[int, bytes] = field(default_factory=dict)
-    """The last boundary of each earlier stage that hands rows to this one."""
-    trace: StoredTrace | None = None
-    """The finished trace, once the outputs are known."""
-    reason: str = ""
-
-
 @final
 class StageNode:
     """One stage of a pipeline.
@@ -100,8 +67,10 @@ class StageNode:
         retention: seconds for which every receipt promises that challenges are answered; None: those of the
             terms, or a week.
         terms: this node's signed terms, which every receipt names.
-        trace_bytes: most bytes of traces kept besides the newest one's. A stage cannot compute a trace again
-            without the stages before it, so what is dropped cannot be opened any more.
+        trace_bytes: most bytes of traces kept besides the newest one's, 1 or more. One that is dropped
+            comes back from the rows that were handed to the stage (:meth:`again`).
+        run_bytes: most bytes of the rows of requests that are begun and not signed, and as many again of
+            traces that are brought back.
 
     Only one thread may use a node at a time. Raises MismatchError if the pipeline has another node for this
     stage or another number of segments than the program, and InputError as :class:`.Node` does.
@@ -118,11 +87,14 @@ class StageNode:
         retention: int | None = None,
         terms: Terms | None = None,
         trace_bytes: int = TRACE_BYTES,
+        run_bytes: int = TRACE_BYTES,
     ) -> None:
         if not 0 <= stage < len(pipeline.stages):
             raise InputError(f"stage {stage} of a pipeline of {len(pipeline.stages)}")
         if pipeline.stages[stage].node != identity.public:
             raise MismatchError(f"stage {stage} of the pipeline is another node's")
+        if trace_bytes < 1:
+            raise InputError("a stage that keeps no trace at all opens nothing")
         self.model, self.identity, self.pipeline, self.stage = model, identity, pipeline, stage
         self.plans = stage_plans(model.program, pipeline)
         self.plan = self.plans[stage]
@@ -134,18 +106,13 @@ class StageNode:
             model,
             self.kernels,
             identity,
-            compute=_dropped,
+            compute=not_kept,
             trace_bytes=trace_bytes,
             challenges=None,
             segments=self.plan.segments,
         )
-        self._before = [
-            (plan, tuple(g for g in plan.hands if g in self.plan.reads))
-            for plan in self.plans[:stage]
-            if set(plan.hands) & set(self.plan.reads)
-        ]
-        """The earlier stages that hand rows to this one, with the groups that they hand to it."""
-        self._open: OrderedDict[bytes, _Open] = OrderedDict()
+        self._steps = StageSteps(self.engine, identity, pipeline, self.plans, run_bytes)
+        self._traces = StageTraces(self.engine, self.opener, identity, pipeline, run_bytes)
 
     @property
     def public(self) -> bytes:
@@ -156,20 +123,14 @@ class StageNode:
     def begin(self, request: Request) -> None:
         """Begin a request, anew if it was begun before.
 
-        Raises MismatchError or InputError if the request is not one for this model and pipeline, and
-        BusyError if too many are begun and not signed.
+        Raises MismatchError or InputError if the request is not one for this model and pipeline, LimitError
+        if its rows may take too many bytes, and BusyError if too many are begun and not signed.
         """
-        require_pipeline(request, self.pipeline, len(self.model.program.segments))
-        self.forget(request.digest)
-        if len(self._open) >= RUNS:
-            raise BusyError(f"{RUNS} requests are begun and not signed", 1.0)
-        self._open[request.digest] = _Open(self.engine.begin(request))
+        self._steps.begin(request)
 
     def forget(self, digest: bytes) -> None:
         """Forget a request that was begun, if it was."""
-        found = self._open.pop(digest, None)
-        if found is not None:
-            self.engine.remove(found.run)
+        self._steps.begun.drop(digest)
 
     def step(self, digest: bytes, end: int, tokens: Sequence[int], handed: Sequence[Handed]) -> StageAnswer:
         """Compute the rows of a request up to ``end``.
@@ -184,55 +145,18 @@ class StageNode:
         its rows have another root (step 7), InputError if rows or tokens are not those that come next, and
         ExecutionError if the arithmetic has no result.
         """
-        opened = self._opened(digest)
-        try:
-            return self._step(opened, end, tokens, handed)
-        except BaseException:
-            self.forget(digest)
-            raise
+        (found,) = self.steps([StepCall(digest, end, tuple(tokens), tuple(handed))])
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    def _step(self, opened: _Open, end: int, tokens: Sequence[int], handed: Sequence[Handed]) -> StageAnswer:
-        run, request = opened.run, opened.run.request
-        if len(handed) != len(self._before):
-            raise InputError(f"{len(handed)} stages hand rows on where {len(self._before)} do")
-        given: dict[int, bytes] = {}
-        boundaries: list[Boundary] = []
-        for (plan, groups), one in zip(self._before, handed, strict=True):
-            boundaries.append(
-                check_boundary(one.boundary, self.model.model_id, request, self.pipeline, plan, end)
-            )
-            if len(one.rows) != len(groups):
-                raise FormatError(f"stage {plan.stage} hands {len(one.rows)} groups on, not {len(groups)}")
-            given |= zip(groups, one.rows, strict=True)
-        self.engine.take(run, end, tokens, given)
-        for (plan, groups), boundary in zip(self._before, boundaries, strict=True):
-            with about(node=boundary.node):
-                for group in groups:
-                    if run.roots[group].root() != boundary.roots[plan.hands.index(group)]:
-                        raise VerificationError(
-                            7,
-                            f"rows of {self.model.program.committed[group].name} were changed on their way, "
-                            "or their node signed another root",
-                        )
-        opened.boundaries = {
-            plan.stage: one.boundary for (plan, _), one in zip(self._before, handed, strict=True)
-        }
-        found = self.engine.compute(run)
-        return StageAnswer(self._boundary(run), found.handed, found.emitted)
+    def steps(self, calls: Sequence[StepCall]) -> list[StageAnswer | Failure]:
+        """Compute rows of different requests together, and return what :meth:`step` gives or raises for each.
 
-    def _boundary(self, run: StageRun) -> bytes:
-        if not self.plan.hands:
-            return b""
-        boundary = Boundary(
-            suite=run.request.suite,
-            model_id=self.model.model_id,
-            request_digest=run.request.digest,
-            stage=self.stage,
-            rows=run.rows,
-            roots=tuple(run.roots[group].root() for group in self.plan.hands),
-            node=self.public,
-        )
-        return boundary.signed(self.identity).encode()
+        A request whose rows have no result fails alone. Raises InputError if one has two calls, and
+        DeviceError if the device is at fault; all of these requests are forgotten then.
+        """
+        return self._steps.compute(calls)
 
     # -- signing -------------------------------------------------------------------------------------------
     def finish(self, digest: bytes, outputs: Mapping[str, Array]) -> list[bytes]:
@@ -241,35 +165,27 @@ class StageNode:
         Raises InputError (FormatError, MismatchError) if the answer is not one of as many rows as were
         computed, its tokens are not those that rows were computed from, or the stage emitted others.
         """
-        opened = self._opened(digest)
-        run, program = opened.run, self.model.program
-        statement = self._statement(opened, outputs)
+        begun = self._steps.begun.get(digest)
+        run = begun.run
+        statement = self._statement(begun, outputs)
         for name, rows in self.engine.answered(run).items():
             if not np.array_equal(rows, outputs[name]):
                 raise MismatchError(f"the answer is not what this stage emitted as {name}")
-        trace, suite = run.session.trace, run.request.suite
-        groups = [
-            trace.group(g, 0, statement.rows) if g in self.plan.holds else np.zeros((0, 0), np.uint8)
-            for g in range(len(program.committed))
-        ]
-        stored = StoredTrace(
-            replace(statement, part=self.plan.segments), suite, groups, self.kernels, trace.homes
-        )
-        stored.elsewhere = {g: b"" for g in range(len(groups)) if g not in self.plan.holds}
-        opened.trace = stored
+        stored = stage_trace(self.engine, run, statement)
+        begun.trace = stored
         found = stored.roots()
         return [found[group] for group in self.plan.writes]
 
-    def _statement(self, opened: _Open, outputs: Mapping[str, Array]) -> Statement:
-        run, program = opened.run, self.model.program
+    def _statement(self, begun: Begun, outputs: Mapping[str, Array]) -> Statement:
+        run, program = begun.run, self.model.program
         request, session = run.request, run.session
         if tuple(outputs) != program.outputs:
             raise MismatchError("the answer has other outputs than the program")
         statement = statement_of(request, program, session.inputs, outputs)
-        opened.reason = "complete"
+        begun.reason = "complete"
         if request.generation is not None:
             answer = [int(t) for t in outputs[program.outputs[0]]]
-            opened.reason = check_answer(request.generation, answer, self.model.card.vocabulary)
+            begun.reason = check_answer(request.generation, answer, self.model.card.vocabulary)
             if session.answer[: len(answer) - 1] != answer[:-1]:
                 raise MismatchError("the answer is not the tokens from which rows were computed")
         if statement.rows != run.rows:
@@ -283,31 +199,31 @@ class StageNode:
         root of rows that an earlier stage handed to it is not what that stage signed then: both mean that
         no honest node signs these roots.
         """
-        opened = self._opened(digest)
-        stored, program = opened.trace, self.model.program
+        begun = self._steps.begun.get(digest)
+        stored, program = begun.trace, self.model.program
         if stored is None:
             raise InputError("the answer is not finished")
         if len(roots) != len(program.committed) or any(len(root) != DIGEST for root in roots):
             raise InputError(f"{len(roots)} roots of {len(program.committed)} groups")
         mine = stored.roots()
-        for plan, groups in self._before:
+        for plan, groups in self._steps.before:
             for group in groups:
                 if roots[group] != mine[group]:
                     raise HandedError(
                         f"stage {plan.stage} handed on other rows of {program.committed[group].name} than "
                         "it commits to",
-                        opened.boundaries[plan.stage],
+                        begun.boundaries[plan.stage],
                     )
         for group in self.plan.writes:
             if roots[group] != mine[group]:
                 raise MismatchError(f"another root for {program.committed[group].name}, which is this node's")
-        request, rows = opened.run.request, stored.statement.rows
+        request, rows = begun.run.request, stored.statement.rows
         seals = [group_seal(program, request.suite, i, rows, root) for i, root in enumerate(roots)]
         receipt = sign_claim(
             self.model,
             request,
             Sealed(stored.statement, seals),
-            opened.reason,
+            begun.reason,
             self.identity,
             retention=self.retention,
             terms=self.terms,
@@ -321,20 +237,30 @@ class StageNode:
         return receipt.encode()
 
     # -- opening -------------------------------------------------------------------------------------------
-    def open(self, request: Request, receipt: bytes, challenge: Challenge, stream: BinaryIO) -> None:
-        """Write the opening of cells of this stage to ``stream``; see :meth:`.Node.open`.
+    def open(
+        self, request: Request, receipt: bytes, challenge: Challenge, stream: BinaryIO | None = None
+    ) -> bytes:
+        """Open cells of this stage; see :meth:`.Node.open`.
 
-        Raises InputError besides if the trace was dropped.
+        Returns the opening, or nothing if ``stream`` is given, to which it is written then. Raises
+        NotKeptError besides if the trace is no longer kept; :meth:`again` brings it back.
         """
-        self.opener.open(request, Receipt.decode(receipt), challenge, stream)
+        out = io.BytesIO() if stream is None else stream
+        self.opener.open(request, Receipt.decode(receipt), challenge, out)
+        return out.getvalue() if isinstance(out, io.BytesIO) and stream is None else b""
 
-    def _opened(self, digest: bytes) -> _Open:
-        found = self._open.get(digest)
-        if found is None:
-            raise InputError("this request was not begun, or it is signed already")
-        return found
+    def again(self, request: Request, receipt: bytes, roots: Sequence[bytes]) -> bytes:
+        """Begin to bring the trace of a receipt back; see :meth:`.StageTraces.again`."""
+        return self._traces.again(request, receipt, roots)
 
+    def give(self, handle: bytes, end: int, rows: Sequence[bytes]) -> None:
+        """Take rows that were handed to this stage; see :meth:`.StageTraces.give`."""
+        self._traces.give(handle, end, rows)
 
-def _dropped(request: Request, answer: Sequence[int]) -> NoReturn:
-    """Refuse to compute a trace again, which takes the stages before this one."""
-    raise InputError("the trace of this stage is no longer kept")
+    def keep(self, handle: bytes) -> bool:
+        """Compute some rows again, and return whether the trace is there; see :meth:`.StageTraces.keep`."""
+        return self._traces.keep(handle)
+
+    def rows(self, request: Request, receipt: bytes, a: int, b: int) -> tuple[bytes, ...]:
+        """Return rows that this stage handed on; see :meth:`.StageTraces.rows`."""
+        return self._traces.rows(request, receipt, a, b)

@@ -1,7 +1,8 @@
 """Serve one stage of a pipeline over HTTP (docs/spec/pipelines.md#calls).
 
-The service has one job at a time, on one thread, since a stage's backend is for one thread. It is meant for
-networks of nodes that know each other, or for a place behind a proxy: it asks for one token at most.
+Calls are done on one thread, since a stage's backend is for one thread (:mod:`.stage_work`). The service is
+meant for networks of nodes that know each other, or for a place behind a proxy: it asks for one token at
+most.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, cast, final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Final, final
 
 import numpy as np
 from starlette.applications import Starlette
@@ -31,30 +31,40 @@ from proofcompute.limits import MAX_REQUEST, MIB
 from proofcompute.openai import OpenCall
 from proofcompute.protocol.messages import Request
 from proofcompute.protocol.stage_calls import (
+    AgainCall,
     FinishCall,
+    GiveCall,
+    RowsCall,
     SignCall,
     StepCall,
     StepResult,
+    decode_handle,
+    encode_handle,
     encode_roots,
+    encode_rows,
 )
 from proofcompute.protocol.statement import rows_from_bytes
-from proofcompute.prover.stages import HandedError, StageNode
+from proofcompute.prover.stages import HandedError, NotKeptError, StageNode
 from proofcompute.serving.pipe import Pipe
 from proofcompute.serving.proofs import CBOR, CBOR_SEQUENCE
 from proofcompute.serving.server import bare_server, listening
+from proofcompute.serving.stage_work import StageWork
 
 __all__ = ["serve_stage", "stage_application"]
 
 BODY: Final = 64 * MIB
 """Most bytes of a body by default."""
-WAITING: Final = 16
-"""Most calls that wait for the one that runs."""
+WAITING: Final = 32
+"""Most calls at a time, those whose bodies are being read among them."""
+BODY_SECONDS: Final = 60.0
+"""Seconds for which a body may be read."""
 OPENING_SECONDS: Final = 600.0
 """Seconds that an opening may take."""
 WRITE_SECONDS: Final = 60.0
 """Seconds for which a part of an opening may stay unread."""
 _STATUS: Final[tuple[tuple[type[ProofcomputeError], int], ...]] = (
     (HandedError, 409),
+    (NotKeptError, 428),
     (VerificationError, 422),
     (BusyError, 503),
     (InputError, 400),
@@ -68,31 +78,27 @@ class _Stage:
 
     def __init__(self, node: StageNode, token: str | None, body: int) -> None:
         self._node, self._token, self._body = node, token, body
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stage")
-        self._waiting = 0
+        self._work = StageWork(node)
+        self._calls = 0
 
     async def read(self, http: HttpRequest, most: int | None = None) -> bytes:
-        """Return a body. Raises InputError if it is too large."""
+        """Return a body. Raises InputError if it is too large or takes too long."""
         limit, parts, size = self._body if most is None else min(most, self._body), list[bytes](), 0
-        async for part in http.stream():
-            size += len(part)
-            if size > limit:
-                raise InputError(f"a body of more than {limit} bytes")
-            parts.append(part)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for part in http.stream():
+                    size += len(part)
+                    if size > limit:
+                        raise InputError(f"a body of more than {limit} bytes")
+                    parts.append(part)
+        except TimeoutError as e:
+            raise InputError(f"a body that takes more than {BODY_SECONDS:.0f} s") from e
         return b"".join(parts)
 
-    async def work(self, job: Callable[[], Response]) -> Response:
-        """Do a job on the stage's thread, after those that came before it."""
-        if self._waiting >= WAITING:
-            raise BusyError(f"{WAITING} calls wait", 1.0)
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, job)
-        finally:
-            self._waiting -= 1
-
-    def guarded(self, call: Callable[[HttpRequest], object]) -> Callable[[HttpRequest], object]:
-        """Return an endpoint that asks for the token and turns errors into responses."""
+    def guarded(
+        self, call: Callable[[HttpRequest], Awaitable[Response]]
+    ) -> Callable[[HttpRequest], Awaitable[Response]]:
+        """Return an endpoint that asks for the token, bounds the calls and turns errors into responses."""
 
         async def endpoint(http: HttpRequest) -> Response:
             given = http.headers.get("authorization", "").encode()
@@ -100,10 +106,17 @@ class _Stage:
                 return JSONResponse(
                     {"error": {"type": "unauthorized", "message": "a token is asked for"}}, 401
                 )
+            if self._calls >= WAITING:  # before a byte of the body is read
+                return _refusal(BusyError(f"{WAITING} calls wait", 1.0))
+            self._calls += 1
             try:
-                return cast(Response, await call(http))  # type: ignore[misc]
+                return await call(http)
             except ProofcomputeError as e:
                 return _refusal(e)
+            except MemoryError:
+                return _refusal(BusyError("there is too little memory for this now", 1.0))
+            finally:
+                self._calls -= 1
 
         return endpoint
 
@@ -121,19 +134,14 @@ class _Stage:
             self._node.begin(Request.decode(data))
             return Response(status_code=204)
 
-        return await self.work(job)
+        return await self._work.do(job)
 
     async def step(self, http: HttpRequest) -> Response:
         """Compute rows."""
-        data = await self.read(http)
-
-        def job() -> Response:
-            call = StepCall.decode(data)
-            found = self._node.step(call.digest, call.end, call.tokens, call.handed)
-            emitted = {name: _bytes(rows) for name, rows in found.emitted.items()}
-            return Response(StepResult(found.boundary, found.handed, emitted).encode(), media_type=CBOR)
-
-        return await self.work(job)
+        found = await self._work.step(await asyncio.to_thread(StepCall.decode, await self.read(http)))
+        emitted = {name: _bytes(rows) for name, rows in found.emitted.items()}
+        result = StepResult(found.boundary, found.handed, emitted)
+        return Response(await asyncio.to_thread(result.encode), media_type=CBOR)
 
     async def finish(self, http: HttpRequest) -> Response:
         """Take the whole answer, and return the roots of what the stage wrote."""
@@ -149,7 +157,7 @@ class _Stage:
             }
             return Response(encode_roots(self._node.finish(call.digest, outputs)), media_type=CBOR)
 
-        return await self.work(job)
+        return await self._work.do(job)
 
     async def sign(self, http: HttpRequest) -> Response:
         """Sign the receipt."""
@@ -159,7 +167,47 @@ class _Stage:
             call = SignCall.decode(data)
             return Response(self._node.sign(call.digest, call.roots), media_type=CBOR)
 
-        return await self.work(job)
+        return await self._work.do(job)
+
+    async def again(self, http: HttpRequest) -> Response:
+        """Begin to bring a trace back, and return its handle."""
+        data = await self.read(http)
+
+        def job() -> Response:
+            call = AgainCall.decode(data)
+            handle = self._node.again(Request.decode(call.request), call.receipt, call.roots)
+            return Response(encode_handle(handle), media_type=CBOR)
+
+        return await self._work.do(job)
+
+    async def give(self, http: HttpRequest) -> Response:
+        """Take rows for a trace that is brought back."""
+        data = await self.read(http)
+
+        def job() -> Response:
+            call = GiveCall.decode(data)
+            self._node.give(call.handle, call.end, call.rows)
+            return Response(status_code=204)
+
+        return await self._work.do(job)
+
+    async def keep(self, http: HttpRequest) -> Response:
+        """Compute a trace again, in turn with the calls of others, until it is there."""
+        handle = decode_handle(await self.read(http))
+        while not await self._work.do(lambda: self._node.keep(handle)):
+            pass
+        return Response(status_code=204)
+
+    async def rows(self, http: HttpRequest) -> Response:
+        """Return rows that were handed on."""
+        data = await self.read(http)
+
+        def job() -> Response:
+            call = RowsCall.decode(data)
+            found = self._node.rows(Request.decode(call.request), call.receipt, call.a, call.b)
+            return Response(encode_rows(found), media_type=CBOR)
+
+        return await self._work.do(job)
 
     async def open(self, http: HttpRequest) -> Response:
         """Open cells; the body has three frames: request, receipt and challenge."""
@@ -173,7 +221,7 @@ class _Stage:
                 pipe.end()
             return Response()
 
-        running = asyncio.ensure_future(self.work(job))
+        running: asyncio.Future[Response] = asyncio.ensure_future(self._work.do(job))
         parts = pipe.read_parts()
         first = await anext(parts, b"")
         if not first:
@@ -213,11 +261,20 @@ def stage_application(node: StageNode, *, token: str | None = None, body: int = 
         body: most bytes of a body.
     """
     stage = _Stage(node, token, body)
-    calls = {"begin": stage.begin, "step": stage.step, "finish": stage.finish, "sign": stage.sign}
+    calls = (
+        stage.begin,
+        stage.step,
+        stage.finish,
+        stage.sign,
+        stage.open,
+        stage.again,
+        stage.give,
+        stage.keep,
+        stage.rows,
+    )
     routes = [
         Route("/v1/stage", stage.guarded(stage.about), methods=["GET"]),
-        Route("/v1/stage/open", stage.guarded(stage.open), methods=["POST"]),
-        *(Route(f"/v1/stage/{name}", stage.guarded(call), methods=["POST"]) for name, call in calls.items()),
+        *(Route(f"/v1/stage/{call.__name__}", stage.guarded(call), methods=["POST"]) for call in calls),
     ]
     return Starlette(routes=routes)
 

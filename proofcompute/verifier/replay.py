@@ -175,7 +175,7 @@ def _stage(
     run = engine.begin(request)
     engine.take(run, statement.rows, answer[:-1], {group: handed[group] for group in plan.reads})
     try:
-        step = engine.compute(run)
+        (step,) = engine.compute([run])
     except ExecutionError as e:
         raise VerificationError(8, f"the stage's arithmetic has no result: {e}") from e
     for name, rows in step.emitted.items():

@@ -115,7 +115,7 @@ PUBLIC = {
     )
 }
 """The same for public proofs without weights; ``tests/public`` has the mutants."""
-PIPELINES = {f"client/{name}.py": {"VerificationError"} for name in ("pipeline", "stages")}
+PIPELINES = {f"client/{name}.py": {"VerificationError"} for name in ("pipeline", "reopening", "stages")}
 """The same for a client of several nodes that serve one model; ``tests/pipelines`` has the mutants."""
 SCOPE = {
     "client/challenger.py": ("Challenger._claim", "Challenger._try"),

@@ -43,7 +43,7 @@ def _one_prompter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_public_names_are_pinned_and_documented() -> None:
     names = """Audited Challenger Checked Contradiction HttpStage PipelineAnswer ProofTransport SpotChecks
-    Stated ask_pipeline contradiction_in"""
+    StageOpener Stated ask_pipeline contradiction_in"""
     assert sorted(client.__all__) == names.split()
     page = (Path(__file__).resolve().parents[2] / "docs" / "api" / "client.md").read_text("utf-8")
     assert sorted(re.findall(r"^::: proofcompute\.client\.(\w+)$", page, re.MULTILINE)) == names.split()

@@ -119,5 +119,7 @@ class Liar:
             signature=bytes(64),
         )
 
-    def open(self, request: Request, receipt: bytes, challenge: Challenge, stream: BinaryIO) -> None:
-        self.node.open(request, receipt, challenge, stream)
+    def open(
+        self, request: Request, receipt: bytes, challenge: Challenge, stream: BinaryIO | None = None
+    ) -> bytes:
+        return self.node.open(request, receipt, challenge, stream)

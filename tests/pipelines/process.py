@@ -10,9 +10,10 @@ from typing import Any, BinaryIO
 from pipelines.liars import Liar
 from pipelines.line import IDENTITIES
 from proofcompute.arrays import Array
+from proofcompute.errors import ProofcomputeError
 from proofcompute.models.model import Model
-from proofcompute.protocol.boundaries import Handed
 from proofcompute.protocol.messages import Challenge, Pipeline, Receipt, Request
+from proofcompute.protocol.stage_calls import StepCall
 from proofcompute.prover.stages import StageAnswer
 from proofcompute.serving.stages import serve_stage
 
@@ -29,8 +30,14 @@ class Turns:
         self.of[request.digest] = liar
         liar.begin(request)
 
-    def step(self, digest: bytes, end: int, tokens: Sequence[int], handed: Sequence[Handed]) -> StageAnswer:
-        return self.of.get(digest, self.liars[0]).step(digest, end, tokens, handed)
+    def steps(self, calls: Sequence[StepCall]) -> list[StageAnswer | Exception]:
+        return [self._step(call) for call in calls]
+
+    def _step(self, call: StepCall) -> StageAnswer | Exception:
+        try:
+            return self.of.get(call.digest, self.liars[0]).step(*call)
+        except ProofcomputeError as e:
+            return e
 
     def finish(self, digest: bytes, outputs: Mapping[str, Array]) -> list[bytes]:
         return self.of.get(digest, self.liars[0]).finish(digest, outputs)
@@ -39,7 +46,11 @@ class Turns:
         return self.of.get(digest, self.liars[0]).sign(digest, roots)
 
     def open(self, request: Request, receipt: bytes, challenge: Challenge, stream: BinaryIO) -> None:
-        self.of[Receipt.decode(receipt).request_digest].open(request, receipt, challenge, stream)
+        liar = self.of.get(Receipt.decode(receipt).request_digest, self.liars[0])
+        liar.open(request, receipt, challenge, stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.liars[0].node, name)
 
 
 def main(model: str, pipeline: str, stage: str, port: str, *lies: str) -> None:

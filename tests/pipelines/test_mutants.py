@@ -13,6 +13,7 @@ import pytest
 
 import synthetic
 from adversary.mutation import PIPELINES, Edit, apply, raised_at, sites
+from pipelines.forgetful import Changed, audited, opener, stage
 from pipelines.line import IDENTITIES, MIDDLE, PIPELINE, ask, links, request
 from proofcompute.arrays import Array
 from proofcompute.client import pipeline as asking
@@ -27,7 +28,7 @@ from proofcompute.prover.stages import StageAnswer, StageNode
 from proofcompute.testing import random_network, sample_request
 
 MODEL = synthetic.model()
-ASKED, REACHED = "client.pipeline", "client.stages"
+ASKED, REACHED, REOPENED = "client.pipeline", "client.stages", "client.reopening"
 LAST = 2
 Change = Callable[[StageAnswer], StageAnswer]
 Attack = Callable[[pytest.MonkeyPatch], object]
@@ -107,6 +108,16 @@ def nothing_for_ever(patch: pytest.MonkeyPatch) -> object:
     return ask(nodes)
 
 
+def handed_again(change: Callable[[Any], Any]) -> Attack:
+    """Open what all stages have forgotten; the first one hands something else on than it did."""
+
+    def attack(patch: pytest.MonkeyPatch) -> object:
+        nodes: list[Any] = [Changed(stage(0), "rows", change), stage(1), stage(2)]
+        return audited(opener(nodes, kept=False), MIDDLE)
+
+    return attack
+
+
 def over_http(*result: bytes, call: str = "step") -> Attack:
     """Call the node of a stage, which answers with these bytes."""
 
@@ -146,6 +157,7 @@ def never(module: str, condition: str) -> Edit:
 
 
 GIVEN = "tuple(sorted(found.handed)) != plan.hands or not set(found.emitted) <= set(plan.emits)"
+AGAIN = "[len(part) for part in found] != [(b - a) * program.group_bytes(g) for g in plan.hands]"
 ROWS = "rows.dtype != spec.numpy or rows.shape[1:] != spec.shape or many"
 MUTANTS = {
     "a group left out": Mutant(
@@ -234,6 +246,27 @@ MUTANTS = {
         (never(ASKED, "len(found) != len(plan.writes)"),),
         twisted(MIDDLE, roots=lambda found: list(found)[:-1]),
         MIDDLE,
+    ),
+    "fewer rows, once more": Mutant(
+        "client/reopening:StageOpener._asked: 1: stage {} gave other rows",
+        1,
+        (never(REOPENED, AGAIN),),
+        handed_again(lambda found: tuple(part[:-4] for part in found)),
+        0,
+    ),
+    "no groups, once more": Mutant(
+        "client/reopening:StageOpener._asked: 1: stage {} gave other rows",
+        1,
+        (never(REOPENED, AGAIN),),
+        handed_again(lambda found: ()),
+        0,
+    ),
+    "other rows, once more": Mutant(
+        "client/reopening:StageOpener._asked: 7: stage {} hands on other rows",
+        7,
+        (never(REOPENED, "grown[group].root() != self._roots[group]"),),
+        handed_again(lambda found: tuple(bytes([part[0] ^ 1]) + part[1:] for part in found)),
+        0,
     ),
     "an output that there is not": Mutant(
         "client/stages:HttpStage.step: 1: a stage emitted what is no output",

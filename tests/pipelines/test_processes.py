@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,48 +16,34 @@ import pytest
 
 import synthetic
 from cli.driver import call
-from pipelines.line import IDENTITIES, MIDDLE, PIPELINE, auditor, request
+from pipelines.forgetful import STAGES, stage
+from pipelines.line import IDENTITIES, MIDDLE, PIPELINE, answered, auditor, request
+from pipelines.services import SOON, Service, environment
 from proofcompute.client.pipeline import ask_pipeline
+from proofcompute.client.reopening import StageOpener
 from proofcompute.client.stages import HttpStage
 from proofcompute.errors import ServiceError, VerificationError
-from proofcompute.serving import server
+from proofcompute.prover.stages import NotKeptError
 
-TESTS = Path(__file__).parents[1]
 LIES = ("another weight", "hands on other rows than it commits to", "another's segments")
-SOON = 120
 MODEL = synthetic.model()
 
 
 @pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """Addresses of three honest stages, and of a liar in the middle with another lie for each request."""
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]]:
+    """Three honest stages, and a liar in the middle with another lie for each request."""
     folder = tmp_path_factory.mktemp("pipeline")
     MODEL.save(folder / "model")
     (folder / "pipeline").write_bytes(PIPELINE.encode())
-    running: list[subprocess.Popen[str]] = []
-    found: list[str] = []
-    try:
-        for stage, lies in ((0, ("honest",)), (1, ("honest",)), (2, ("honest",)), (MIDDLE, LIES)):
-            port = server.check_address("127.0.0.1", 0)
-            command = [sys.executable, "-m", "pipelines.process", str(folder / "model")]
-            command += [str(folder / "pipeline"), str(stage), str(port), *lies]
-            made = subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True, env=_environment())
-            running.append(made)
-            found.append(f"http://127.0.0.1:{port}")
-        for made in running:
-            assert made.stdout is not None
-            assert made.stdout.readline() == "ready\n"
-        yield found
-    finally:
-        for made in running:
-            made.kill()
-            made.communicate(timeout=SOON)
+    made = [Service(folder, stage) for stage in range(3)] + [Service(folder, MIDDLE, *LIES)]
+    with ExitStack() as stack:
+        yield [stack.enter_context(one) for one in made]
 
 
-def _environment() -> dict[str, str]:
-
-    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+@pytest.fixture(scope="module")
+def urls(services: list[Service]) -> list[str]:
+    """Their addresses."""
+    return [service.url for service in services]
 
 
 Stages = Callable[[list[str]], list[HttpStage]]
@@ -77,10 +63,10 @@ def test_three_processes_answer_and_are_audited(urls: list[str], stages: Stages)
     answer = ask_pipeline(MODEL.card, request(), PIPELINE, links)
     whole = synthetic.prove(MODEL, synthetic.request(MODEL)).receipt
     assert {claim.receipt.trace_root for claim in answer.claims} == {whole.trace_root}
-    for stage, (link, receipt) in enumerate(zip(links, answer.receipts, strict=True)):
+    for number, (link, receipt) in enumerate(zip(links, answer.receipts, strict=True)):
         found = auditor().audit(request(), receipt, partial(link.open, request(), receipt), "all")
         assert found.complete
-        assert found.node == IDENTITIES[stage].public
+        assert found.node == IDENTITIES[number].public
 
 
 def test_the_one_that_lies_is_named(urls: list[str], stages: Stages) -> None:
@@ -88,9 +74,9 @@ def test_the_one_that_lies_is_named(urls: list[str], stages: Stages) -> None:
     liar = IDENTITIES[MIDDLE].public
     asked = [request(nonce=bytes([60 + number] * 32)) for number in range(3)]
     answer = ask_pipeline(MODEL.card, asked[0], PIPELINE, links)  # all receipts pass steps 1 to 5
-    for stage, (link, receipt) in enumerate(zip(links, answer.receipts, strict=True)):
+    for number, (link, receipt) in enumerate(zip(links, answer.receipts, strict=True)):
         opened = partial(link.open, asked[0], receipt)
-        if stage != MIDDLE:
+        if number != MIDDLE:
             assert auditor().audit(asked[0], receipt, opened, "all").complete
             continue
         with pytest.raises(VerificationError) as caught:
@@ -110,7 +96,7 @@ def test_a_service_asks_for_its_token_and_refuses_nonsense(urls: list[str]) -> N
         client.headers["Authorization"] = "Bearer secret"
         about = client.get("/v1/stage")
         assert (about.content, about.headers["Proofcompute-Stage"]) == (PIPELINE.encode(), "0")
-        for path in ("begin", "step", "finish", "sign", "open"):
+        for path in ("begin", "step", "finish", "sign", "open", "again", "give", "keep", "rows"):
             for body in (b"", b"\x80", b"\xff" * 64):
                 refused = client.post(f"/v1/stage/{path}", content=body)
                 assert refused.status_code == 400, path
@@ -126,6 +112,54 @@ def test_a_service_asks_for_its_token_and_refuses_nonsense(urls: list[str]) -> N
             nowhere.begin(request())
 
 
+def test_clients_at_the_same_time_get_what_each_gets_alone(urls: list[str], stages: Stages) -> None:
+    asked = [request(nonce=bytes([70 + n] * 32), max_tokens=3 + n) for n in range(4)]
+    links = [stages(urls[:3]) for _ in asked]
+    with ThreadPoolExecutor(len(asked)) as clients:
+        found = list(clients.map(lambda i: ask_pipeline(MODEL.card, asked[i], PIPELINE, links[i]), range(4)))
+    for one, answer in zip(asked, found, strict=True):
+        alone = ask_pipeline(MODEL, one, PIPELINE, [stage(number) for number in STAGES])
+        assert answer.receipts == alone.receipts
+
+
+def test_the_calls_that_bring_traces_back_refuse_nonsense(urls: list[str], stages: Stages) -> None:
+    (link,) = stages([urls[MIDDLE]])
+    receipts, roots = answered()[1].receipts, answered()[1].roots
+    with pytest.raises(ServiceError, match="not begun"):
+        link.give(bytes(32), 1, [b""])
+    with pytest.raises(ServiceError, match="not begun"):
+        link.keep(bytes(32))
+    with pytest.raises(ServiceError, match="not of this stage"):
+        link.again(request(), receipts[0], roots)
+    asked = request(nonce=bytes([1] * 32))
+    never = ask_pipeline(MODEL, asked, PIPELINE, [stage(number) for number in STAGES])
+    with pytest.raises(NotKeptError):
+        link.rows(asked, never.receipts[MIDDLE], 0, 1)
+
+
+def test_every_receipt_is_opened_after_all_stages_were_killed(
+    services: list[Service], stages: Stages
+) -> None:
+    """SIGKILL leaves nothing but the files of model, pipeline and identity."""
+    links = stages([service.url for service in services[:3]])
+    asked = [request(nonce=bytes([90 + n] * 32), max_tokens=4) for n in range(2)]
+    answers = [ask_pipeline(MODEL.card, one, PIPELINE, links) for one in asked]
+    for service in services[:3]:
+        service.kill()
+    for service in services[:3]:
+        service.start()
+    for service in services[:3]:
+        service.wait()
+    for link, receipt in zip(links, answers[0].receipts, strict=True):
+        with pytest.raises(NotKeptError):
+            link.open(asked[0], receipt, auditor().challenge(asked[0], receipt, 1))
+    for one, answer, handed in zip(asked, answers, (None, answers[1].handed), strict=True):
+        opens = StageOpener(MODEL.card, one, PIPELINE, links, answer.receipts, answer.roots, handed)
+        for at in reversed(STAGES):
+            found = auditor().audit(one, answer.receipts[at], partial(opens.open, at), "all")
+            assert (found.complete, found.node) == (True, IDENTITIES[at].public)
+
+
 def test_the_command_serves_a_stage_and_ends(tmp_path: Path) -> None:
     MODEL.save(tmp_path / "model")
     IDENTITIES[0].save(tmp_path / "identity")
@@ -138,7 +172,7 @@ def test_the_command_serves_a_stage_and_ends(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "proofcompute", "stage", str(tmp_path / "model"), "--stage", "0"]
     command += ["--identity", str(tmp_path / "identity"), "--pipeline", str(tmp_path / "pipeline")]
     made = subprocess.Popen(
-        [*command, "--port", "0", "--device", "numpy"], stdout=subprocess.PIPE, text=True, env=_environment()
+        [*command, "--port", "0", "--device", "numpy"], stdout=subprocess.PIPE, text=True, env=environment()
     )
     try:
         assert made.stdout is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +37,8 @@ from proofcompute.program.types import Reads
 from proofcompute.protocol.boundaries import Handed
 from proofcompute.protocol.messages import Boundary, Pipeline, Receipt
 from proofcompute.protocol.stages import stage_plans
-from proofcompute.prover.stages import RUNS, HandedError, StageNode
+from proofcompute.prover.stage_steps import RUNS
+from proofcompute.prover.stages import HandedError, StageNode
 from proofcompute.testing import random_network, sample_request
 from proofcompute.verifier.replay import replay_stages
 from proofcompute.verifier.stages import check_handed, check_stages
@@ -346,16 +346,6 @@ def test_a_node_runs_its_own_stage_only() -> None:
     assert all(name.startswith("block.1") or name == "rope" for name in part.weights)
     with pytest.raises(InputError, match="segments"):
         MODEL.part(range(3, 9))
-
-
-def test_a_trace_that_was_dropped_cannot_be_opened() -> None:
-    node = StageNode(MODEL, IDENTITIES[0], PIPELINE, 0, device=synthetic.KERNELS, trace_bytes=0)
-    nodes = links()
-    answer = ask_pipeline(MODEL, request(), PIPELINE, [node, *nodes[1:]])
-    challenge = auditor().challenge(request(), answer.receipts[0], 2)
-    stream = io.BytesIO()
-    with pytest.raises(InputError, match="no longer kept"):
-        node.open(request(), answer.receipts[0], challenge, stream)
 
 
 # -- checks of all stages ------------------------------------------------------------------------------------
