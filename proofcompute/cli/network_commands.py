@@ -18,6 +18,7 @@ from proofcompute.cli.networking import (
     helium,
     in_toto,
     ionet,
+    model_signing,
     render,
     solana,
 )
@@ -41,6 +42,7 @@ group.add_typer(filecoin.group, name="filecoin")
 group.add_typer(helium.group, name="helium")
 group.add_typer(in_toto.group, name="in-toto")
 group.add_typer(ionet.group, name="ionet")
+group.add_typer(model_signing.group, name="model-signing")
 group.add_typer(render.group, name="render")
 group.add_typer(solana.group, name="solana")
 group.add_typer(cluster.group, name="verified-cluster")

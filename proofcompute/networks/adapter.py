@@ -27,6 +27,7 @@ ADAPTERS: Final[Mapping[str, str]] = {
     "helium": "proofcompute.networks.helium",
     "in-toto": "proofcompute.networks.in_toto",
     "ionet": "proofcompute.networks.ionet.adapter",
+    "model-signing": "proofcompute.networks.model_signing.adapter",
     "render": "proofcompute.networks.render",
     "solana": "proofcompute.networks.solana",
     "verified-cluster": "proofcompute.networks.cluster.adapter",

@@ -1,0 +1,1 @@
+"""Sign published files as OpenSSF's model signing does, and check what was signed so."""
