@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from functools import lru_cache
+from typing import final
 
 import numpy as np
 
@@ -37,6 +38,32 @@ class _Slot:
 
 
 @final
+@dataclass(frozen=True)
+class _Order:
+    """The order in which the leaves of groups lie."""
+
+    members: tuple[tuple[int, ...], ...]
+    """The groups in each memory, in the order of their leaves."""
+    slots: tuple[_Slot, ...]
+    """The position of each group's leaves."""
+
+
+@lru_cache(maxsize=256)  # every receipt of a program has the same order
+def _order(kinds: tuple[int, ...], homes: tuple[int, ...]) -> _Order:
+    """Return the order of groups of these kinds in these memories, given by their numbers from 0 on."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for group, (kind, home) in enumerate(zip(kinds, homes, strict=True)):
+        alike.setdefault((home, kind), []).append(group)
+    members: list[list[int]] = [[] for _ in range(max(homes, default=-1) + 1)]
+    slots: dict[int, _Slot] = {}
+    for number, ((home, _), groups) in enumerate(alike.items()):
+        for group in groups:
+            slots[group] = _Slot(home, len(members[home]), number)
+            members[home].append(group)
+    return _Order(tuple(map(tuple, members)), tuple(slots[group] for group in range(len(kinds))))
+
+
+@final
 class Leaves:
     """Leaves of groups of rows, as many in each, in one suite."""
 
@@ -44,37 +71,25 @@ class Leaves:
         self,
         names: Sequence[str],
         suite: str,
-        parts: Sequence[Sequence[Array]],
+        kinds: tuple[int, ...],
         homes: Sequence[Arrays],
-        *,
-        read: Callable[[int, int, int], Sequence[Array]] | None = None,
-        capacity: int = 0,
+        read: Callable[[int, int, int], Sequence[Array]],
+        capacity: int,
     ) -> None:
-        """For each group its name, the arrays whose rows side by side are its own, and their memory.
+        """For each group its name, its kind and the memory of its arrays.
 
-        If arrays move or hold only some of the rows, ``read`` returns rows a..b of a group's arrays, and
-        ``parts`` are arrays of the same kinds, with any number of rows. There is room for ``capacity`` leaves
-        of each group then.
+        Groups whose arrays have rows of the same shapes and types are of one kind, a number. ``read`` returns
+        rows a..b of each of a group's arrays, which side by side are the group's own. There is room for
+        ``capacity`` leaves of each group.
         """
         self.suite = suite
-        self._parts = parts
         self._read = read
-        self._capacity = len(parts[0][0]) if read is None and parts else capacity
+        self._capacity = capacity
         self._tags = [hashing.tag(suite, "rows", name) for name in names]
         self._homes = list({id(home): home for home in homes}.values())
         numbers = {id(home): number for number, home in enumerate(self._homes)}
-        kinds: dict[Any, list[int]] = {}
-        for group, (arrays, home) in enumerate(zip(parts, homes, strict=True)):
-            alike = tuple((x.shape[1:], x.dtype) for x in arrays)
-            kinds.setdefault((numbers[id(home)], alike), []).append(group)
-        self._members: list[list[int]] = [[] for _ in self._homes]
-        """The groups in each memory, in the order of their leaves."""
-        self._slots: dict[int, _Slot] = {}
-        for kind, ((where, _), groups) in enumerate(kinds.items()):
-            for group in groups:
-                self._slots[group] = _Slot(where, len(self._members[where]), kind)
-                self._members[where].append(group)
-        self._hashed = [0] * len(parts)
+        self._order = _order(kinds, tuple(numbers[id(home)] for home in homes))
+        self._hashed = [0] * len(names)
         self._storage: dict[int, U8] = {}
 
     def _leaves(self, where: int) -> U8:
@@ -89,7 +104,7 @@ class Leaves:
             self._leaves(where)
 
     def _zeros(self, where: int) -> U8:
-        memory, shape = self._homes[where], (len(self._members[where]), self._capacity, hashing.DIGEST)
+        memory, shape = self._homes[where], (len(self._order.members[where]), self._capacity, hashing.DIGEST)
         memory.operation = f"leaves of {shape[0]} groups"
         made = memory.zeros(shape, np.uint8)
         memory.operation = ""
@@ -102,7 +117,7 @@ class Leaves:
         self._capacity = capacity
         for where, old in list(self._storage.items()):
             new = self._storage[where] = self._zeros(where)
-            for index, group in enumerate(self._members[where]):
+            for index, group in enumerate(self._order.members[where]):
                 if rows := self._hashed[group]:
                     self._homes[where].write_rows(new[index], 0, rows, old[index][:rows])
 
@@ -115,7 +130,7 @@ class Leaves:
         """Return leaves a..b of a group, which must be hashed: uint8 [b - a, 32]."""
         if not 0 <= a <= b <= self._hashed[group]:
             raise InputError(f"leaves {a}..{b} of a group of which {self._hashed[group]} are hashed")
-        place = self._slots[group]
+        place = self._order.slots[group]
         leaves: U8 = self._leaves(place.home)[place.index][a:b]
         return leaves
 
@@ -124,7 +139,7 @@ class Leaves:
         for group, given in enumerate(leaves):
             if self._hashed[group] != a:
                 raise InputError(f"leaves from {a} on, where {self._hashed[group]} are hashed")
-            place = self._slots[group]
+            place = self._order.slots[group]
             target = self._leaves(place.home)[place.index]
             self._homes[place.home].write_rows(target, a, a + len(given), given)
             self._hashed[group] = a + len(given)
@@ -140,24 +155,21 @@ class Leaves:
     def hash(self, groups: Iterable[int], rows: int, kernels: HasherOfArrays) -> None:
         """Hash what is missing of the first ``rows`` rows of groups."""
         for run in self._runs(g for g in groups if self.missing(g, rows)):
-            first, place = self._hashed[run[0]], self._slots[run[0]]
-            parts = [self._rows(g, first, rows) for g in run]
+            first, place = self._hashed[run[0]], self._order.slots[run[0]]
+            parts = [self._read(g, first, rows) for g in run]
             out = self._leaves(place.home)[place.index : place.index + len(run)]
             tags = [self._tags[g] for g in run]
             merkle.leaves_of_groups(self.suite, tags, parts, kernels, out, first)
             for g in run:
                 self._hashed[g] = rows
 
-    def _rows(self, group: int, a: int, b: int) -> Sequence[Array]:
-        return self._read(group, a, b) if self._read else [part[a:b] for part in self._parts[group]]
-
     def _runs(self, groups: Iterable[int]) -> Iterator[list[int]]:
         """Groups that one call hashes: of one kind, beside each other, hashed up to the same row."""
         run: list[int] = []
-        for g in sorted(groups, key=lambda g: (self._slots[g].home, self._slots[g].index)):
-            here = self._slots[g]
+        for g in sorted(groups, key=lambda g: (self._order.slots[g].home, self._order.slots[g].index)):
+            here = self._order.slots[g]
             if run:
-                last = self._slots[run[-1]]
+                last = self._order.slots[run[-1]]
                 beside = (last.kind, last.index + 1) == (here.kind, here.index)
                 if not beside or self._hashed[run[-1]] != self._hashed[g]:
                     yield run
@@ -168,8 +180,8 @@ class Leaves:
 
     def forests(self, rows: int, kernels: HasherOfArrays) -> list[tuple[list[int], merkle.Forest]]:
         """The trees over the first ``rows`` rows, and the groups of each forest's trees in order."""
-        self.hash(range(len(self._parts)), rows, kernels)
+        self.hash(range(len(self._hashed)), rows, kernels)
         return [
-            (members, merkle.Forest(self.suite, self._leaves(where), rows, kernels))
-            for where, members in enumerate(self._members)
+            (list(members), merkle.Forest(self.suite, self._leaves(where), rows, kernels))
+            for where, members in enumerate(self._order.members)
         ]

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 from proofcompute.encoding import wire
@@ -88,7 +88,7 @@ class NodeIdentity:
         """Make a fresh key from the operating system's randomness."""
         return NodeIdentity(secrets.token_bytes(32))
 
-    @property
+    @cached_property  # every receipt names it
     @sealed
     def public(self) -> bytes:
         """The public key, 32 bytes."""

@@ -30,7 +30,6 @@ from proofcompute.client.relayed import EXTENSION, Relayed
 from proofcompute.errors import ProofcomputeError, ServiceError, StorageError, VerificationError
 from proofcompute.gateway.fleet import Member
 from proofcompute.gateway.records import Choice, Record
-from proofcompute.gateway.waiting import Waiting
 from proofcompute.openai import (
     FIELD,
     RECEIPT_HEADER,
@@ -46,6 +45,7 @@ from proofcompute.openai import (
 )
 from proofcompute.serving.gate import Exchange
 from proofcompute.serving.refusals import Refusal, json_bytes
+from proofcompute.serving.waiting import Waiting
 
 if TYPE_CHECKING:
     from proofcompute.gateway.gateway import Gateway
@@ -358,9 +358,8 @@ class Passed(Response):
                         held.append(event)
                     else:
                         await emit(event)
-                    waiting.begin()
-                    event = await anext(self._events, b"")
-                    waiting.done()
+                    with waiting:
+                        event = await anext(self._events, b"")
         except VerificationError as e:
             attempt._failed(f"contradicted: {e}", rest=False)
             return f"the node's answer is contradicted, and its text must not be used: {e}"

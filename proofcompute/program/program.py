@@ -199,6 +199,13 @@ class Program:
         return tuple(layouts)
 
     @cached_property
+    def leaf_kinds(self) -> tuple[int, ...]:
+        """A number for each committed group; leaves of one number have fields of equal shapes and types."""
+        found: dict[object, int] = {}
+        alike = [tuple((field.dtype, field.shape) for field in layout) for layout in self._layouts]
+        return tuple(found.setdefault(kind, len(found)) for kind in alike)
+
+    @cached_property
     def _group_bytes(self) -> tuple[int, ...]:
         return tuple(sum(self.specs[t].nbytes for t in group.tensors) for group in self.committed)
 

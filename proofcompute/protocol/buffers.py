@@ -15,15 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple, final
 
-import numpy as np
-
 from proofcompute.arrays import U8, Array, Arrays
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.errors import InputError
 from proofcompute.program.program import Program
 from proofcompute.program.types import Reads
 
-__all__ = ["PAGE", "Block", "Buffers", "grown", "most_bytes", "no_rows", "passing"]
+__all__ = ["PAGE", "Block", "Buffers", "grown", "most_bytes", "passing"]
 
 PAGE: Final = 256
 """Rows by which buffers are allocated."""
@@ -186,11 +184,3 @@ def most_bytes(program: Program, rows: int, dropped: frozenset[str], window: int
     public = sum(spec.nbytes for _, spec in program.inputs)
     trees = len(program.committed) * DIGEST * (rows + 2 * rows + 64)
     return rows * (sum(kept) + max(kept, default=0) + public) + window * passed + trees
-
-
-def no_rows(program: Program, group: int) -> list[Array]:
-    """Return arrays without rows of the shapes and types of a committed group's tensors."""
-    return [
-        np.zeros((0, *program.specs[name].shape), program.specs[name].numpy)
-        for name in program.committed[group].tensors
-    ]

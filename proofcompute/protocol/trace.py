@@ -15,7 +15,7 @@ from proofcompute.commitments import hashing, merkle
 from proofcompute.commitments.hasher import HasherOfArrays
 from proofcompute.commitments.leaves import Leaves
 from proofcompute.program.program import Program
-from proofcompute.protocol.buffers import Block, Buffers, no_rows
+from proofcompute.protocol.buffers import Block, Buffers
 
 __all__ = ["Trace", "group_leaves", "group_seal", "join_rows", "split_rows", "trace_root"]
 
@@ -161,11 +161,9 @@ class Trace:
     def _leaves_in(self, suite: str) -> Leaves:
         if self._leaves is None or self._leaves.suite != suite:
             names = [group.name for group in self.program.committed]
-            kinds = [no_rows(self.program, g) for g in range(len(names))]
+            kinds, read = self.program.leaf_kinds, self.buffers.parts
             self._forests = None
-            self._leaves = Leaves(
-                names, suite, kinds, self.homes, read=self.buffers.parts, capacity=self.capacity
-            )
+            self._leaves = Leaves(names, suite, kinds, self.homes, read, self.capacity)
         return self._leaves
 
     def _hash(self, suite: str, groups: Iterable[int], rows: int, kernels: HasherOfArrays) -> None:

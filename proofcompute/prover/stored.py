@@ -61,10 +61,12 @@ class StoredTrace:
     def _grown(self) -> Forests:
         k, committed = self.kernels, self.statement.program.committed
         held = [group for group in range(len(self.groups)) if group not in self.elsewhere]
-        parts = [[k.array(self.groups[group])] for group in held]
+        parts = [k.array(self.groups[group]) for group in held]
         homes = [self.homes[group] for group in held] if self.homes else [k] * len(held)
-        leaves = Leaves([committed[group].name for group in held], self.suite, parts, homes)
-        forests = leaves.forests(self.statement.rows, k)
+        names, widths = [committed[group].name for group in held], tuple(part.shape[1] for part in parts)
+        rows = self.statement.rows
+        leaves = Leaves(names, self.suite, widths, homes, lambda group, a, b: [parts[group][a:b]], rows)
+        forests = leaves.forests(rows, k)
         return [([held[number] for number in numbers], forest) for numbers, forest in forests]
 
     def roots(self) -> list[bytes]:

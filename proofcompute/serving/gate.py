@@ -9,6 +9,7 @@ before its bodies are read, and learns it late, so that a flood cannot ask again
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -23,6 +24,7 @@ from proofcompute.serving.metrics import Responses
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.settings import ServiceLimits
 from proofcompute.serving.sockets import hang_up
+from proofcompute.serving.waiting import Waiting
 from proofcompute.serving.waste import REQUEST, Waste
 
 __all__ = ["EXCHANGE", "Exchange", "Gate", "Guarded"]
@@ -134,6 +136,8 @@ class Exchange:
         """Why the client got no whole response; empty if it got one."""
         self._body: bytes | None = None
         self._forever = asyncio.Event()
+        self._writing: Waiting
+        """The writes to the client."""
 
     @property
     def _path(self) -> str:
@@ -158,8 +162,7 @@ class Exchange:
                 await asyncio.sleep(self._limits.hold_seconds)
             self._service.metrics.refusals.labels(refusal.reason).inc()
             refusal.headers["Connection"] = "close"  # the rest of the body was not read
-            with suppress(_Gone):
-                await refusal.response()(self._scope, self._receive, self._write)
+            await self._refuse(refusal)
             if refusal.status == 408:  # the server would wait for the rest
                 self._hang_up(sending=True)
             return
@@ -222,8 +225,7 @@ class Exchange:
         refusal = Refusal.of(400, "the body broke off", "broken_body")
         self._service.metrics.refusals.labels(refusal.reason).inc()
         refusal.headers["Connection"] = "close"
-        with suppress(_Gone):
-            await refusal.response()(self._scope, self._receive, self._write)
+        await self._refuse(refusal)
         self._left = "body"
 
     def _take(self, nbytes: int) -> None:
@@ -236,9 +238,19 @@ class Exchange:
     def _too_long(self, most: int) -> Refusal:
         return Refusal.of(413, f"the body is longer than {most} bytes", "body_too_long")
 
+    async def _refuse(self, refusal: Refusal) -> None:
+        """Send a refusal to a client that may have left, or may not read it."""
+        with suppress(_Gone, TimeoutError):
+            await self._within(refusal.response(), self._receive)
+
+    async def _within(self, app: ASGIApp, receive: Receive) -> None:
+        """Run an application. Raises TimeoutError if the client lets one of its writes wait for too long."""
+        async with Waiting(self._limits.write_seconds, math.inf) as self._writing:
+            await app(self._scope, receive, self._write)
+
     async def _answer(self, app: ASGIApp) -> None:
         """Run the application until it ends or the client leaves."""
-        answering = asyncio.ensure_future(app(self._scope, self._hand_over, self._write))
+        answering = asyncio.ensure_future(self._within(app, self._hand_over))
         leaving = asyncio.ensure_future(self._wait_for_leave())
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -266,7 +278,7 @@ class Exchange:
                 return
 
     async def _write(self, message: Message) -> None:
-        """Send a message. Raises _Gone if the client does not read."""
+        """Send a message. Raises _Gone if the client has left, and ends as cancelled if it does not read."""
         if self._left:
             raise _Gone
         if message["type"] == "http.response.start":
@@ -276,12 +288,20 @@ class Exchange:
         if not self._computes:
             self._service.waste.spend(self.client.scope, nbytes)
         try:
-            async with asyncio.timeout(self._limits.write_seconds):
+            with self._writing:
                 await (self._send(message) if self.hurry is None else self._send_unless(message, self.hurry))
+        except asyncio.CancelledError:
+            if self._writing.over:
+                self._cut_off()
+            raise
         except TimeoutError:
-            self._left = "slow_reader"
-            self._hang_up(sending=False)
+            self._cut_off()
             raise _Gone from None
+
+    def _cut_off(self) -> None:
+        """Leave a client that does not read."""
+        self._left = "slow_reader"
+        self._hang_up(sending=False)
 
     def _hang_up(self, *, sending: bool) -> None:
         client, server = self._scope.get("client"), self._scope.get("server")

@@ -171,70 +171,74 @@ class Mutant:
 
 MUTANTS = {
     "a node that lied is quarantined": Mutant(
-        "fleet", "        if self.quarantined:\n", "        if False:\n", asked_again
+        "gateway.fleet", "        if self.quarantined:\n", "        if False:\n", asked_again
     ),
-    "nonces are drawn": Mutant("relaying", "secrets.token_bytes(32) if", "bytes(32) if", own_nonce),
+    "nonces are drawn": Mutant("gateway.relaying", "secrets.token_bytes(32) if", "bytes(32) if", own_nonce),
     "an answer has all its receipts": Mutant(
-        "relaying", "if len(self.checked) != self.asked.record.n:", "if False:", unchecked
+        "gateway.relaying", "if len(self.checked) != self.asked.record.n:", "if False:", unchecked
     ),
     "an error is no first text": Mutant(
-        "relaying", "if not event or event.startswith(_ERROR):", "if not event:", error_first
+        "gateway.relaying", "if not event or event.startswith(_ERROR):", "if not event:", error_first
     ),
     "the end waits for the end mark": Mutant(
-        "relaying",
+        "gateway.relaying",
         "                if attempt.checked:",
         "                if False:",
         lambda: lying("no end mark", STREAM),
     ),
     "the first text has a deadline": Mutant(
-        "relaying", "asyncio.timeout(patience.first if", "asyncio.timeout(None if", trickling
+        "gateway.relaying", "asyncio.timeout(patience.first if", "asyncio.timeout(None if", trickling
     ),
-    "each text has a deadline": Mutant("relaying", "waiting.begin()", "pass", stalling),
-    "a deadline ends a wait": Mutant("waiting", "self._timeout.reschedule(now)", "pass", stalling),
-    "terms that allow too much time": Mutant("fleet", "> required.seconds:", "> 1e9:", slow_terms),
+    "each text has a deadline": Mutant("gateway.relaying", "with waiting:", "if True:", stalling),
+    "a deadline ends a wait": Mutant("serving.waiting", "self._timeout.reschedule(now)", "pass", stalling),
+    "terms that allow too much time": Mutant("gateway.fleet", "> required.seconds:", "> 1e9:", slow_terms),
     "terms that promise too little": Mutant(
-        "fleet", "retention=entry.terms.retention,", "retention=0,", short_retention
+        "gateway.fleet", "retention=entry.terms.retention,", "retention=0,", short_retention
     ),
-    "the node of the federation": Mutant("fleet", "node=entry.public,", "node=None,", another_nodes_key),
+    "the node of the federation": Mutant(
+        "gateway.fleet", "node=entry.public,", "node=None,", another_nodes_key
+    ),
     "the first answer of a request stays": Mutant(
-        "records",
+        "gateway.records",
         "self._digests.setdefault(choice.request_digest, record.id)",
         "self._digests[choice.request_digest] = record.id",
         takes_over,
     ),
     "audits that wait": Mutant(
-        "fleet", " and not self.behind()", "", test_a_node_behind_with_its_audits_is_not_asked
+        "gateway.fleet", " and not self.behind()", "", test_a_node_behind_with_its_audits_is_not_asked
     ),
     "a receipt is written before its answer ends": Mutant(
-        "relaying",
+        "gateway.relaying",
         "        self.gateway.receipt(self.member, checked)\n",
         "        pass\n",
         in_folder(lambda folder: away.unwritten(folder, STREAM)),
     ),
     "a verdict is written before its label": Mutant(
-        "gateway",
+        "gateway.gateway",
         '        evidence = b""\n        if audit',
         '        evidence, _ = b"", record.attach(job.at, audit)\n        if audit',
         in_folder(away.unrecorded),
     ),
     "a quarantine is owed until it is written": Mutant(
-        "shared",
+        "gateway.shared",
         "        self._pay()  # else",
         "        pass  # else",
         in_folder(away.owed),
     ),
     "what is owed is paid at the start": Mutant(
-        "shared", "        self._pay()\n\n", "        pass\n\n", in_folder(away.paid_later)
+        "gateway.shared", "        self._pay()\n\n", "        pass\n\n", in_folder(away.paid_later)
     ),
-    "aliases": Mutant("federation", "if self.check_event(yaml.AliasEvent):", "if False:", lambda: alias()),
+    "aliases": Mutant(
+        "gateway.federation", "if self.check_event(yaml.AliasEvent):", "if False:", lambda: alias()
+    ),
     "keys that stand twice": Mutant(
-        "federation",
+        "gateway.federation",
         "if not isinstance(key, str) or key in made:",
         "if not isinstance(key, str):",
         lambda: twice(),
     ),
     "nodes of one key": Mutant(
-        "federation",
+        "gateway.federation",
         '_require_unique("key", [n.key for n in self.nodes])',
         "pass",
         lambda: refused({"version": 1, "nodes": [*nodes()["nodes"], *nodes(name="south")["nodes"]]}),
@@ -263,6 +267,6 @@ def test_a_hostile_node_gets_through_only_without_the_check(name: str) -> None:
     mutant = MUTANTS[name]
     mutant.attack()
     with pytest.MonkeyPatch.context() as patch:
-        apply(patch, (Edit(f"gateway.{mutant.module}", mutant.old, mutant.new),))
+        apply(patch, (Edit(mutant.module, mutant.old, mutant.new),))
         with pytest.raises(AssertionError):
             mutant.attack()

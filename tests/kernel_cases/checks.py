@@ -118,6 +118,9 @@ def cases() -> Iterator[Case]:
             (1, 512, 512),
             (2, 513, 520),
             (1, 1025, 1025),
+            (61, 191, 192),  # shared between threads
+            (17, 128, 128),
+            (1, 6145, 6145),  # level by level
         ):
             yield Case(
                 "hash_trees",

@@ -165,8 +165,12 @@ def a_reader_that_reads_nothing() -> bool:
     async def run() -> None:
         scope: Any = {"headers": [], "client": ("127.0.0.1", "1000"), "server": ("127.0.0.1", "2000")}
         exchange = Exchange(service().service, scope, cast(Any, None), never)
-        with suppress(gate._Gone):
-            await exchange._write({"type": "http.response.body", "body": b"x"})
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.body", "body": b"x"})
+
+        with suppress(TimeoutError):
+            await asyncio.wait_for(exchange._within(app, cast(Any, None)), 2)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate, "hang_up", lambda *args, sending: hung.append((*args, sending)))
@@ -320,7 +324,15 @@ MUTANTS: dict[str, tuple[Edit, Attack]] = {
         a_body_that_never_ends,
     ),
     "a reader that reads nothing is hung up on": (
-        Edit("serving.gate", "            self._hang_up(sending=False)\n", "            pass\n"),
+        Edit("serving.gate", "        self._hang_up(sending=False)\n", "        pass\n"),
+        a_reader_that_reads_nothing,
+    ),
+    "a write that lasts too long is a reader's that reads nothing": (
+        Edit("serving.gate", "            if self._writing.over:\n", "            if False:\n"),
+        a_reader_that_reads_nothing,
+    ),
+    "a write may not last for ever": (
+        Edit("serving.gate", "Waiting(self._limits.write_seconds, math.inf)", "Waiting(math.inf, math.inf)"),
         a_reader_that_reads_nothing,
     ),
     "an opening again counts": (

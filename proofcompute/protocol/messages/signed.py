@@ -112,7 +112,9 @@ class Signed(ABC):
         items = memoryview(body)[len(wire.head(wire.ARRAY, len(fields))) :]
         with ThreadPoolExecutor(1) as pool:
             whole = pool.submit(self._begun, len(fields) + 1, items)
-            found = self.signed(sign(hashing.message_digest(self.suite, f"{self.WHAT} body", body)))
+            begun = hashing.message_state(self.suite, f"{self.WHAT} body")
+            begun.update(body)
+            found = self.signed(sign(begun.digest()))
             state = whole.result()
         state.update(wire.encode(found.signature))
         found.__dict__["digest"] = state.digest()

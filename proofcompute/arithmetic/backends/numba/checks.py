@@ -28,7 +28,9 @@ _LONG_ROW: Final = 1 << 16
 _FEW_LONG: Final = 8
 """Up to this many such rows are hashed one by one, since most lanes would be empty."""
 _LONG_RANGE: Final = 6144
-"""Leaves above which several threads pay for one level of nodes."""
+"""Leaves of a tree above which several threads pay for one level of nodes."""
+_LONG_FOREST: Final = 1 << 25
+"""Bytes of leaves above which trees are hashed level by level, since those of a thread are copied."""
 _LONG_PREFIX: Final = 1024
 """Longest prefix that is hashed in groups; this bounds the memory for prefixes."""
 _GROUPS_EACH: Final = 3
@@ -100,7 +102,10 @@ class CpuChecks(CpuThrough):
         return made
 
     def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
-        return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
+        few = len(leaves) < threads.size() and size > _LONG_RANGE
+        if suite != "sha256" or len(prefix) != 1 or leaves.ndim != 3 or few or leaves.size > _LONG_FOREST:
+            return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
+        return self._opened.hash_trees(prefix, leaves, size)  # type: ignore[no-any-return]
 
     def hash_ranges(
         self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8

@@ -21,7 +21,7 @@ from proofcompute.arithmetic.backends.numba.codegen.signatures import read, writ
 from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
 from proofcompute.commitments.hashing import DIGEST
 
-__all__ = ["LANES", "hash_groups", "hash_ranges"]
+__all__ = ["LANES", "hash_groups", "hash_ranges", "hash_trees"]
 
 _BLOCK: Final = 64
 _NODE_BITS: Final = 8 * (1 + 2 * DIGEST)
@@ -108,11 +108,22 @@ def hash_groups(a: Any, b: Any, prefix: Any, rows: Any, out: Any) -> None:
 
 
 @helper
+def _node_edges(prefix: Any) -> Any:
+    """Return the messages of nodes [LANES, 2 blocks] without their pairs: the prefix, a byte, and padding."""
+    edges = np.zeros((LANES, 2 * _BLOCK), np.uint8)
+    for lane in range(LANES):
+        edges[lane, 0] = prefix
+        edges[lane, 1 + 2 * DIGEST] = 0x80
+        edges[lane, 2 * _BLOCK - 2] = _NODE_BITS >> 8
+        edges[lane, 2 * _BLOCK - 1] = _NODE_BITS & 0xFF
+    return edges
+
+
+@helper
 def _hash_pairs(count: Any, pairs: Any, edges: Any, state: Any, out: Any) -> None:
     """Write the digests of ``count`` pairs of nodes [2 count, 32] into out [count rounded up to LANES, 32].
 
-    ``edges`` [LANES, 2 blocks] holds the prefix and the padding of each lane, with room for a pair between
-    them.
+    ``edges`` are those of :func:`_node_edges`, whose pairs are written over.
     """
     for first in range(0, count, LANES):
         for lane in range(min(LANES, count - first)):  # the digests of other lanes are not used
@@ -149,12 +160,7 @@ def hash_ranges(prefix: Any, size: Any, ranges: Any, leaves: Any, given: Any, ro
         while n > 1:
             needed += a % 2 + (b % 2 if b < n else 0)
             a, b, n = a // 2, (b + 1) // 2, (n + 1) // 2
-    edges = np.zeros((LANES, 2 * _BLOCK), np.uint8)
-    for lane in range(LANES):
-        edges[lane, 0] = prefix
-        edges[lane, 1 + 2 * DIGEST] = 0x80
-        edges[lane, 2 * _BLOCK - 2] = _NODE_BITS >> 8
-        edges[lane, 2 * _BLOCK - 1] = _NODE_BITS & 0xFF
+    edges = _node_edges(prefix)
     state = np.empty((8, LANES), np.uint32)
     most = leaves.shape[0] + 2 * trees
     nodes, pairs = np.empty((most, DIGEST), np.uint8), np.empty((most, DIGEST), np.uint8)
@@ -193,3 +199,36 @@ def hash_ranges(prefix: Any, size: Any, ranges: Any, leaves: Any, given: Any, ro
                 at += 1
         size = (size + 1) // 2
     _copy(nodes, 0, roots, 0, roots.size)
+
+
+@kernel(
+    types.void(
+        types.int64, types.int64, types.int64, read(types.uint8, 3), types.int64, write(types.uint8, 3)
+    )
+)
+def hash_trees(a: Any, b: Any, prefix: Any, leaves: Any, size: Any, nodes: Any) -> None:
+    """Write the nodes of trees a..b over their first ``size`` leaves [t, >= size, 32] into nodes [t, m, 32].
+
+    The nodes and their order are those of :func:`proofcompute.commitments.hashing.hash_trees`; prefix is one
+    byte. A level of all these trees is hashed together.
+    """
+    edges = _node_edges(prefix)
+    state = np.empty((8, LANES), np.uint32)
+    most = (b - a) * (size // 2)
+    pairs, above = np.empty((2 * most, DIGEST), np.uint8), np.empty((most + LANES, DIGEST), np.uint8)
+    every, given = nodes.shape[1], leaves.shape[1]
+    for tree in range(a, b):
+        _copy(leaves, tree * given * DIGEST, nodes, tree * every * DIGEST, size * DIGEST)
+    start, n = 0, size
+    while n > 1:
+        half = n // 2
+        for i in range(b - a):
+            source = ((a + i) * every + start) * DIGEST
+            _copy(nodes, source, pairs, i * 2 * half * DIGEST, 2 * half * DIGEST)
+        _hash_pairs((b - a) * half, pairs, edges, state, above)
+        for i in range(b - a):
+            level = (a + i) * every + start
+            _copy(above, i * half * DIGEST, nodes, (level + n) * DIGEST, half * DIGEST)
+            if n % 2:  # a lone last node moves up unchanged
+                _copy(nodes, (level + n - 1) * DIGEST, nodes, (level + n + half) * DIGEST, DIGEST)
+        start, n = start + n, half + n % 2

@@ -57,7 +57,7 @@ __all__ = [
     "without_code",
 ]
 
-KERNELS: Final = 69
+KERNELS: Final = 70
 """The number of kernels, from which progress messages tell how many are left."""
 _loaded: Final[dict[str, Callable[..., Any]]] = {}
 """The function that each entry was made from, by symbol."""

@@ -16,7 +16,8 @@ __all__ = ["Waiting"]
 class Waiting:
     """Raises TimeoutError where a task waits too long; what it does between its waits does not count.
 
-    Use it in an ``async with`` statement, and call :meth:`begin` before and :meth:`done` after each wait.
+    Use it in an ``async with`` statement, and each wait in a ``with`` statement inside of it, which the
+    awaited function leaves as cancelled if it waited too long.
 
     Args:
         limit: the most seconds of one wait.
@@ -30,15 +31,20 @@ class Waiting:
         self._timeout = asyncio.timeout(None)
         self._timer = self._loop.call_at(min(self._loop.time() + limit, end), self._look)
 
-    def begin(self) -> None:
-        """Say that a wait begins."""
+    def __enter__(self) -> None:
+        """Begin a wait."""
         self._since = self._loop.time()
         if self._since >= self._end:
             self._timeout.reschedule(self._since)
 
-    def done(self) -> None:
-        """Say that the wait is over."""
+    def __exit__(self, *_: object) -> None:
+        """End the wait."""
         self._since = None
+
+    @property
+    def over(self) -> bool:
+        """Whether a wait was too long."""
+        return self._timeout.when() is not None
 
     def _look(self) -> None:
         """End the wait that has lasted too long, or look again when one could have."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proofcompute.gateway.waiting import Waiting
+from proofcompute.serving.waiting import Waiting
 
 LONG = 30.0
 SHORT = 0.05
@@ -17,9 +17,8 @@ async def waits(waiting: Waiting, *seconds: float, pause: float = 0.0) -> int:
     done = 0
     async with waiting as held:
         for wait in seconds:
-            held.begin()
-            await asyncio.sleep(wait)
-            held.done()
+            with held:
+                await asyncio.sleep(wait)
             done += 1
             await asyncio.sleep(pause)
     return done
