@@ -238,7 +238,7 @@ class Proved:
                 found.append([np.asarray(quick.known(x.value, "an output"), np.float64) for x in outputs])
             return [np.concatenate([v.reshape(-1) for v in parts]) for parts in zip(*found, strict=True)]
 
-        return choose(run, g.products)
+        return choose([run], g.products)
 
     def _error(
         self, node: Node, arrays: Mapping[str, Array], names: Sequence[str], wanted: Sequence[Array]

@@ -14,11 +14,12 @@ import proofcompute as pc
 from cli import driver
 from importers import onnx_nets
 from proofcompute.importers.lowering.convolving import conv
-from proofcompute.importers.lowering.graph import Graph
+from proofcompute.importers.lowering.graph import Graph, Study
 from proofcompute.importers.lowering.values import Constant, constant
 from proofcompute.importers.onnx import Pixels, Recipe, RefusedError, choosing, compile_onnx, inputs_of
 from proofcompute.importers.onnx.choosing import chosen_limbs
 from proofcompute.importers.onnx.opening import parsed
+from proofcompute.importers.onnx.rows import evaluate, repeated
 from proofcompute.importers.onnx.running import Runner
 from proofcompute.models.model import Model
 from proofcompute.program.types import Spec
@@ -255,3 +256,31 @@ def test_options_about_inputs_that_cannot_be_used(case: str, tmp_path: Path) -> 
     words, message = REFUSED[case]
     found = driver.refused("import", shaped(tmp_path), "-o", tmp_path / "model", *words)
     assert re.search(message, found), found
+
+
+def test_what_shows_memory_that_is_kept_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reshaped values cost nothing; an evaluation that keeps nothing for the next takes no room."""
+    nodes = [onnx_nets.node("Add", "x x", "a")]
+    nodes += [onnx_nets.node("Reshape", f"{a} shape", b) for a, b in ("ab", "bc", "cd")]
+    nodes.append(onnx_nets.node("Mul", "d d", "y"))
+    data = onnx_nets.model_of(nodes, {"x": ["n", 64]}, ["y"], {"shape": np.array([-1, 8, 8])})
+    file = parsed(data)
+    count: list[str] = []
+    run_node = Runner._node
+
+    def counted(self: Runner, node: Any, *rest: Any) -> Any:
+        count.append(node.op_type)
+        return run_node(self, node, *rest)
+
+    monkeypatch.setattr(Runner, "_node", counted)
+    x = {"x": np.ones((1, 64), np.float32)}
+    for most, again in ((2 * 256, 0), (2 * 256 - 1, 1), (255, 5)):
+        (kept,) = repeated(file, [x], most)
+        for keep, made in ((False, 5), (True, 5), (False, again)):
+            count.clear()
+            evaluate(file, kept, study=Study(lambda name: (2, 2), [], keep=keep))
+            assert len(count) == made
+        kept.forget()
+        count.clear()
+        evaluate(file, kept, study=Study(lambda name: (2, 2), []))
+        assert len(count) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import torch
@@ -42,17 +43,17 @@ def chosen_limbs(
     graph = exported.graph
     products: dict[str, Products] = {}
     g, _ = lowered(graph, uniform("w16a16"), whole=whole, products=products)
-    evaluations = [Evaluation(exported, products, one) for one in samples]
     wanted = _watched(graph)
 
-    def run(study: Study) -> Iterator[Array]:
-        for one in evaluations:
-            values = one.run(study, [name for name, _ in wanted])
-            for value, (_, axis) in zip(values, wanted, strict=True):
-                x = value.detach().double().cpu().numpy()
-                yield x if axis is None else centred(x, (axis,))
+    def run(one: Evaluation, study: Study) -> Iterator[Array]:
+        values = one.run(study, [name for name, _ in wanted])
+        for value, (_, axis) in zip(values, wanted, strict=True):
+            x = value.detach().double().cpu().numpy()
+            yield x if axis is None else centred(x, (axis,))
 
-    return choose(run, [*g.products, *_inner(graph, products, {name for name, _ in g.products})], target)
+    each = [partial(run, Evaluation(exported, products, one)) for one in samples]
+    inner = _inner(graph, products, {name for name, _ in g.products})
+    return choose(each, [*g.products, *inner], target)
 
 
 def _inner(

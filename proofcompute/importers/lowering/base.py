@@ -80,6 +80,8 @@ class Study:
     """The limbs to which products are rounded; two limbs are taken as exact."""
     names: list[str]
     """Takes the names of products as they are made."""
+    keep: bool = False
+    """Whether what is made may be kept for the next evaluations of the same sample, and of it alone."""
 
     def product(self, name: str, made: Callable[[int, int], Array]) -> Array:
         """Return a product, made with so many limbs of activations and weights."""
@@ -93,10 +95,16 @@ def _repeats(array: Array) -> bool:
     return bool((flat == flat[0]).all())
 
 
-def rounded(x: Array, axis: int = -1) -> Array:
-    """Return floats rounded to 8 bits with a scale for each row along an axis."""
-    scale = np.abs(x).max(axis=axis, keepdims=True, initial=0) / np.float32(127)
-    scale = np.where(scale > 0, scale, np.float32(1))
+def scale_of(largest: Array) -> Array:
+    """Return the scales of rows that are rounded to 8 bits, given the largest absolute number of each."""
+    scale = largest / np.float32(127)
+    return np.where(scale > 0, scale, np.float32(1))
+
+
+def rounded(x: Array, axis: int = -1, *, scale: Array | None = None) -> Array:
+    """Return floats rounded to 8 bits with a scale for each row along an axis, or with scales of another."""
+    if scale is None:
+        scale = scale_of(np.abs(x).max(axis=axis, keepdims=True, initial=0))
     return (np.rint(x / scale) * scale).astype(np.float32)
 
 

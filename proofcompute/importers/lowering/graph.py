@@ -9,12 +9,13 @@ row: a graph is lowered for one row of a request, which holds a batch of one (or
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, final
 
 import numpy as np
 
 from proofcompute.arithmetic.primitives import ELEMENTS
+from proofcompute.arrays import Array
 from proofcompute.importers.lowering.base import (
     Elements,
     Limbs,
@@ -25,13 +26,18 @@ from proofcompute.importers.lowering.base import (
     guard,
     numpy_kernels,
     rounded,
+    scale_of,
 )
 from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value
 from proofcompute.limits import MAX_WIDTH
 from proofcompute.models.building.tensor import Number, Tensor
 from proofcompute.program.operations import Order, Put, Reduce, Take, View, contiguous
 
-__all__ = ["Graph", "Limbs", "Operand", "Study", "empty", "guard", "rounded"]
+__all__ = ["Graph", "Limbs", "Operand", "Study", "empty", "guard", "rounded", "scale_of"]
+
+
+_QUICK: Final[Mapping[str, Callable[..., Array]]] = {"max": np.max, "min": np.min}
+"""NumPy's own reductions of floats, which do not tell -0 from +0."""
 
 
 @final
@@ -51,7 +57,10 @@ class Graph(Elements):
         if isinstance(x, Constant):
             if x.array.size == 0 and kind not in ("sum", "prod"):
                 raise RefusedError(f"the {kind} of no elements")
-            found = np.asarray(numpy_kernels().reduce(kind, x.array[None], named)[0])
+            if self.quick and kind in _QUICK and x.array.dtype == np.float32:
+                found = np.asarray(_QUICK[kind](x.array, axis=named))
+            else:
+                found = np.asarray(numpy_kernels().reduce(kind, x.array[None], named)[0])
             return Constant(found.reshape(kept if keep else left), dtype)
         there = tuple(x.order[a] for a in named)
         made = self.builder.apply(Reduce(kind, there), x.base)

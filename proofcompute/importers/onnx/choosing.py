@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -14,9 +15,9 @@ from proofcompute.importers.lowering.graph import Study
 from proofcompute.importers.lowering.precision import TARGET, centred, choose, limbs_of
 from proofcompute.importers.lowering.values import Constant, RefusedError
 from proofcompute.importers.onnx.batches import samples
+from proofcompute.importers.onnx.kept import Kept
 from proofcompute.importers.onnx.opening import OnnxFile
 from proofcompute.importers.onnx.rows import Inputs, Trace, evaluate, lowered, repeated
-from proofcompute.importers.onnx.running import Kept
 from proofcompute.limits import GIB
 
 __all__ = ["chosen_limbs"]
@@ -30,7 +31,7 @@ _WHOLE_AXIS: Final = 13
 _SIZES: Final = (1.0, 4.0, 16.0, 64.0)
 """Sizes of random samples: a file does not say whether it takes numbers about 1, or pixels up to 255."""
 _KEPT: Final = 2 * GIB
-"""Bytes of results that are kept between evaluations."""
+"""Bytes of results of one sample that are kept between its evaluations."""
 _BACK: Final = 6
 """Nodes from an output backwards among which such an operator is looked for."""
 
@@ -52,29 +53,32 @@ def chosen_limbs(
     g, _ = lowered(file, inputs, uniform("w16a16"), 1, "numpy")
     names = _watched(file)
 
-    def sample(i: int) -> Kept:
-        one = {n: v[i : i + 1] if n in inputs.batch else v for n, v in given.items()}
-        return repeated(file, {**inputs.values, **one}, _KEPT // count)
-
-    each = [sample(i) for i in range(count)]
+    each = repeated(
+        file,
+        [
+            {**inputs.values, **{n: v[i : i + 1] if n in inputs.batch else v for n, v in given.items()}}
+            for i in range(count)
+        ],
+        _KEPT,
+    )
     if examples is None:
         each = _fit(file, each)
 
-    def run(study: Study) -> Iterator[Array]:
-        for one in each:
-            trace: Trace = []
-            outputs = evaluate(file, one, trace, study)
-            made = {label: values for label, _, values in trace}
-            yield from (
-                np.asarray(v, np.float64) for v in outputs.values() if np.asarray(v).dtype.kind == "f"
-            )
-            for label, k, axes in names:
-                value = made[label][k] if label in made else None
-                if isinstance(value, Constant) and value.array.dtype.kind == "f":
-                    x = value.array.astype(np.float64)
-                    yield x if axes is None else centred(x, axes(x.ndim))
+    def run(one: Kept, study: Study) -> Iterator[Array]:
+        if study.keep:
+            for other in each:
+                other.forget()
+        trace: Trace = []
+        outputs = evaluate(file, one, trace, study)
+        made = {label: values for label, _, values in trace}
+        yield from (np.asarray(v, np.float64) for v in outputs.values() if np.asarray(v).dtype.kind == "f")
+        for label, k, axes in names:
+            value = made[label][k] if label in made else None
+            if isinstance(value, Constant) and value.array.dtype.kind == "f":
+                x = value.array.astype(np.float64)
+                yield x if axes is None else centred(x, axes(x.ndim))
 
-    return choose(run, g.products, target)
+    return choose([partial(run, one) for one in each], g.products, target)
 
 
 def _fit(file: OnnxFile, each: Sequence[Kept]) -> list[Kept]:

@@ -14,8 +14,9 @@ from proofcompute.importers.lowering.graph import Graph, Limbs, Study, guard
 from proofcompute.importers.lowering.pictures import Pixels, picture_size
 from proofcompute.importers.lowering.values import STORED, RefusedError, Value, constant
 from proofcompute.importers.onnx.calls import Given, Listed
+from proofcompute.importers.onnx.kept import Kept
 from proofcompute.importers.onnx.opening import Declared, OnnxFile
-from proofcompute.importers.onnx.running import Kept, Runner
+from proofcompute.importers.onnx.running import Runner
 from proofcompute.importers.onnx.tensors import tensor_of
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.program.types import Spec
@@ -198,10 +199,10 @@ def lowered(
     return g, [(o.name, v, bool(inputs.batch) and v.shape[:1] == (1,)) for o, v in named]
 
 
-def repeated(file: OnnxFile, given: Mapping[str, Array], most: int) -> Kept:
-    """Return what evaluations of a file for the same inputs [batch, ...] share, in at most so many bytes."""
+def repeated(file: OnnxFile, samples: Sequence[Mapping[str, Array]], most: int) -> list[Kept]:
+    """Return what evaluations for each sample's inputs [batch, ...] share, in at most so many bytes."""
     initial = {t.name: tensor_of(t, file.external) for t in file.proto.graph.initializer}
-    return Kept({**initial, **_constants(file, given)}, most)
+    return [Kept({**initial, **_constants(file, given)}, most) for given in samples]
 
 
 def evaluate(

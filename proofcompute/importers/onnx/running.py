@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import onnx
@@ -13,10 +13,11 @@ from proofcompute.errors import ExecutionError, FormatError, InputError, LimitEr
 from proofcompute.importers.lowering.graph import Graph
 from proofcompute.importers.lowering.values import Constant, RefusedError, Value
 from proofcompute.importers.onnx.calls import Call, Given, Listed, Lowering
+from proofcompute.importers.onnx.kept import Kept
 from proofcompute.importers.onnx.table import OPERATORS
 from proofcompute.importers.onnx.tensors import DTYPES, External, tensor_of
 
-__all__ = ["MAX_NODES", "Kept", "Runner"]
+__all__ = ["MAX_NODES", "Runner"]
 
 MAX_NODES: Final = 1 << 17
 """Nodes that are lowered, those of subgraphs and functions counting each time."""
@@ -24,58 +25,6 @@ _DEEPEST: Final = 16
 """Subgraphs and functions inside each other."""
 _NUMBERS: Final = {name: number for number, name in DTYPES.items()}
 _DOMAINS: Final = {"ai.onnx": ""}
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """What a node made in an evaluation."""
-
-    inputs: tuple[Given, ...]
-    outputs: tuple[Given, ...]
-    names: frozenset[str]
-    """Names that it took."""
-    limbs: Mapping[str, tuple[int, int]]
-    """The limbs to which its products were rounded."""
-
-
-@dataclass
-class Kept:
-    """Evaluates a graph again and again for the same inputs, with products rounded otherwise.
-
-    What the nodes made the first time is kept, and is taken again where neither a node's inputs nor the limbs
-    of its products differ.
-    """
-
-    given: Mapping[str, Given]
-    """The inputs and initial values of the graph."""
-    most: int
-    """Bytes of results that may be kept."""
-    _nodes: dict[int, _Made] = field(default_factory=dict)
-
-    def outputs(self, g: Graph, place: int, inputs: Sequence[Given]) -> Sequence[Given] | None:
-        """Return what the node in a place made from these inputs, if it would make the same now."""
-        found = self._nodes.get(place)
-        if found is None or g.study is None or len(inputs) != len(found.inputs):
-            return None
-        if any(a is not b for a, b in zip(inputs, found.inputs, strict=True)):
-            return None
-        if any(g.study.limbs(name) != limbs for name, limbs in found.limbs.items()):
-            return None
-        g.rename(g.names() | found.names)
-        g.study.names.extend(found.names)
-        return found.outputs
-
-    def keep(
-        self, g: Graph, place: int, inputs: Sequence[Given], outputs: Sequence[Given], names: set[str]
-    ) -> None:
-        """Keep what a node made, unless something of its place is kept or there is no room."""
-        if place in self._nodes or g.study is None:
-            return
-        self.most -= sum(x.array.nbytes for x in outputs if isinstance(x, Constant))
-        if self.most >= 0:
-            taken = frozenset(g.names() - names)
-            limbs = {name: g.study.limbs(name) for name in taken}
-            self._nodes[place] = _Made(tuple(inputs), tuple(outputs), taken, limbs)
 
 
 @dataclass
