@@ -28,6 +28,8 @@ MAX_RECEIPT: Final = 64 * MIB
 """An encoded receipt, its outputs included."""
 MAX_TERMS: Final = 1 * KIB
 """Encoded terms of a node."""
+MAX_TERMS_PROOFS: Final = 16
+"""Public ids in a node's terms."""
 MAX_PIPELINE: Final = 8 * KIB
 """An encoded pipeline."""
 MAX_BEACON: Final = 1 * KIB

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
+from proofcompute.public.openings import ByPublicProof
 from proofcompute.verifier import Key
 
 __all__ = ["FleetModel", "FleetNode"]
@@ -30,7 +31,7 @@ class FleetModel:
     """A model, and what its answers are checked with."""
 
     name: str
-    holds: Key | Model
+    holds: Key | Model | ByPublicProof
 
     @property
     def card(self) -> ModelCard:

@@ -19,6 +19,7 @@ from proofcompute.errors import InputError, ServiceError
 if TYPE_CHECKING:
     from proofcompute.models.card import ModelCard
     from proofcompute.models.model import Model
+    from proofcompute.public.openings import ByPublicProof
     from proofcompute.verifier import Key
 
 __all__ = [
@@ -108,14 +109,25 @@ class Pin:
 
     models: ModelCard | bytes | None
     """Its card or its id; None if nothing is pinned."""
-    holds: Key | Model | None
+    holds: Key | Model | ByPublicProof | None
     """What cells are checked with, if anything."""
 
 
-def pinned_model(card: Path | None, key: Path | None, model: Path | None, model_id: str | None) -> Pin:
+def pinned_model(
+    card: Path | None,
+    key: Path | None,
+    model: Path | None,
+    model_id: str | None,
+    public: Path | None = None,
+) -> Pin:
     """Return what is pinned. Raises InputError unless at most one of the arguments is given."""
-    if sum(given is not None for given in (card, key, model, model_id)) > 1:
-        raise InputError("give one of --card, --key, --model and --model-id: each of them pins the model")
+    if sum(given is not None for given in (card, key, model, model_id, public)) > 1:
+        raise InputError("give one file or id that pins the model: each of these options pins it")
+    if public is not None:
+        from proofcompute.cli.verifying import held_public
+
+        proved = held_public(public)
+        return Pin(_of_language(proved.card, public), proved)
     if model_id is not None:
         return Pin(hex_bytes(model_id, "the model id"), None)
     if card is not None:

@@ -31,6 +31,9 @@ def audit(
     card: Annotated[Path | None, typer.Option(help="Card of the model: receipts are checked alone.")] = None,
     key: Annotated[Path | None, typer.Option(help="Your key for the model, to check cells.")] = None,
     model: Annotated[Path | None, typer.Option(help="The model file, to check cells or replay.")] = None,
+    public: Annotated[
+        Path | None, typer.Option(help="Public key of the model, to check cells by public proofs.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Canaries to send, those on record included.")] = _COUNT,
     min_checked: Annotated[
         int | None,
@@ -93,9 +96,11 @@ def audit(
     from proofcompute.models.card import ModelCard
 
     checked = what_is_checked(policy, runs, cells, _CELLS, every=all_cells)
-    pin = pinned_model(card, key, model, None)
+    pin = pinned_model(card, key, model, None, public)
     if not isinstance(pin.models, ModelCard):
-        raise InputError("give --card, --key or --model: an audit needs to know which model must answer")
+        raise InputError(
+            "give --card, --key, --model or --public: an audit needs to know which model must answer"
+        )
     if replay and model is None:
         raise InputError("only who holds the model can compute answers again: give --model")
     if (evidence is None) != (identity is None):

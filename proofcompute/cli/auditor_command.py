@@ -61,6 +61,9 @@ def auditor(
     replay: Annotated[
         bool, typer.Option("--replay", help="Compute answers again instead of challenging (weights).")
     ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Check cells by public proofs, with the models' public keys.")
+    ] = False,
     budget: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,6 +105,8 @@ def auditor(
     1: the same, and this run found something against a node; 2: your files or the ledger cannot be used; 4:
     the budget ended.
     """
+    if replay and public:
+        raise InputError("give one of --replay and --public: answers are audited in one way")
     if (committee is None) != (secret is None):
         raise InputError("give --committee and --secret together")
     checked = what_is_checked(policy, runs, cells, _CELLS, every=all_cells)
@@ -120,7 +125,7 @@ def auditor(
         budget=Budget.of(budget or ()),
     )
     mine = NodeIdentity.load(identity)
-    fleet, known = _fleet(nodes), _models(models, replay=replay)
+    fleet, known = _fleet(nodes), _models(models, replay=replay, public=public)
     quorum = None if committee is None or secret is None else _committee(committee, secret)
     backend = kernels(device)
     metrics = None if metrics_port is None else _metrics()
@@ -234,21 +239,25 @@ def _fleet(path: Path) -> list[FleetNode]:
     ]
 
 
-def _models(path: Path, *, replay: bool) -> list[FleetModel]:
+def _models(path: Path, *, replay: bool, public: bool) -> list[FleetModel]:
     """Return the models that can be audited. Raises InputError if there is none."""
     from proofcompute.auditing import FleetModel
+    from proofcompute.cli.verifying import held_public
     from proofcompute.gateway.federation import read_models
     from proofcompute.models.model import Model
     from proofcompute.verifier import Key
 
     found = []
     for entry in read_models(path).models:
-        if entry.key is not None and not replay:
+        if public:
+            if entry.public is not None:
+                found.append(FleetModel(entry.name, held_public(Path(entry.public))))
+        elif entry.key is not None and not replay:
             found.append(FleetModel(entry.name, Key.load(Path(entry.key))))
         elif entry.weights is not None:
             found.append(FleetModel(entry.name, Model.load(Path(entry.weights))))
     if not found:
-        what = "weights" if replay else "keys or weights"
+        what = "weights" if replay else "public keys" if public else "keys or weights"
         raise InputError(f"{path} names no {what}: an auditor needs them to check answers")
     return found
 

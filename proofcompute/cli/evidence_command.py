@@ -28,11 +28,12 @@ from proofcompute.errors import (
 if TYPE_CHECKING:
     from proofcompute.models.card import ModelCard
     from proofcompute.models.model import Model
+    from proofcompute.public.openings import ByPublicProof
     from proofcompute.verifier import Key
     from proofcompute.verifier.findings import EvidenceVerdict
     from proofcompute.verifier.judging import JudgeProgress
 
-__all__ = ["CardFile", "KeyFile", "ModelFile", "bars", "held_by", "verify_evidence"]
+__all__ = ["CardFile", "KeyFile", "ModelFile", "PublicFile", "bars", "held_by", "verify_evidence"]
 
 KeyFile = Annotated[
     Path | None, typer.Option("--key", metavar="KEY", help="Check opened cells with a key of yours.")
@@ -42,6 +43,10 @@ ModelFile = Annotated[
 ]
 CardFile = Annotated[
     Path | None, typer.Option("--card", metavar="CARD", help="Check receipt and signatures only; no cell.")
+]
+PublicFile = Annotated[
+    Path | None,
+    typer.Option("--public", metavar="PUBLIC", help="Check cells that were opened with a public proof."),
 ]
 
 OPEN = 3
@@ -53,6 +58,7 @@ def verify_evidence(
     key: KeyFile = None,
     model: ModelFile = None,
     card: CardFile = None,
+    public: PublicFile = None,
     node: Annotated[
         str | None,
         typer.Option("--node", metavar="PUBKEY", help="Public key (hex) of the node."),
@@ -75,10 +81,10 @@ def verify_evidence(
 ) -> None:
     """Decide again what a bundle of evidence says about a node, believing nothing of it.
 
-    Give one of --key, --model and --card. Exit status 0: what the auditor says is proven; 1: it is not so, or
-    cannot be laid at the node's door, or the bundle is invalid; 2: your own files cannot be used; 3: open,
-    since what you hold does not suffice, or silence is only the auditor's word. With --policy, the verdict of
-    a quorum in the bundle has to hold, and what you find must not be against it; otherwise it is 1.
+    Give one of --key, --model, --public and --card. Exit status 0: what the auditor says is proven; 1: it is
+    not so, or cannot be laid at the node's door, or the bundle is invalid; 2: your own files cannot be used;
+    3: open, since what you hold does not suffice, or silence is only the auditor's word. With --policy, the
+    verdict of a quorum in the bundle has to hold, and what you find must not be against it; else it is 1.
     """
     from proofcompute.cli.files import read_request
     from proofcompute.protocol.bundle import open_bundle
@@ -87,7 +93,7 @@ def verify_evidence(
 
     out, start = Output(json), time.perf_counter()
     expect(evidence, "evidence")
-    holds = held_by(key, model, card)
+    holds = held_by(key, model, card, public)
     rules = None if policy is None else QuorumPolicy.load(policy)
     asked = None if request is None else read_request(request)
     named = {
@@ -114,12 +120,20 @@ def verify_evidence(
         raise typer.Exit(OPEN if verdict.stands is None else 1)
 
 
-def held_by(key: Path | None, model: Path | None, card: Path | None) -> Key | Model | ModelCard:
-    """Load what a judge checks evidence with. Raises InputError unless it is exactly one of the three."""
-    if sum(path is not None for path in (key, model, card)) != 1:
-        raise InputError("give one of --key, --model and --card, which says what you check the evidence with")
+def held_by(
+    key: Path | None, model: Path | None, card: Path | None, public: Path | None = None
+) -> Key | Model | ModelCard | ByPublicProof:
+    """Load what a judge checks evidence with. Raises InputError unless it is exactly one of these."""
+    if sum(path is not None for path in (key, model, card, public)) != 1:
+        raise InputError(
+            "give one of --key, --model, --public and --card, which says what you check the evidence with"
+        )
     from proofcompute.cli.files import load_card, load_model
+    from proofcompute.cli.verifying import held_public
     from proofcompute.verifier import Key
+
+    if public is not None:
+        return held_public(public)
 
     if key is not None:
         expect(key, "key")

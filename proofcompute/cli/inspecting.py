@@ -106,6 +106,7 @@ def _terms(data: bytes) -> Facts:
         "base_seconds": terms.base,
         "rows_per_second": terms.rate,
         "retention_seconds": terms.retention,
+        "public_proofs": [one.hex() for one in terms.proofs],
         "numerics": terms.numerics,
         "digest": terms.digest.hex(),
         "scheme": terms.scheme,
@@ -256,6 +257,7 @@ def _challenge(data: bytes) -> Facts:
         "cells": sum(c.b - c.a for c in challenge.cells),
         "first_cells": [list(c) for c in challenge.cells[:SHOWN]],
         "hints": challenge.hints,
+        "public_proof": None if challenge.proof is None else challenge.proof.public_id.hex(),
         "tables": challenge.tables,
     }
 

@@ -53,6 +53,13 @@ def serve(
     retention: Annotated[
         int, typer.Option(min=0, help="Terms: seconds for which challenges are answered.")
     ] = (7 * 24 * 3600),
+    published: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PUBLIC",
+            help="Public key of a model, with its codes beside it: openings end with public proofs if asked.",
+        ),
+    ] = None,
     max_live: Annotated[int, typer.Option(min=1, help="Answers computed at a time, for each model.")] = 32,
     max_queue: Annotated[int, typer.Option(min=1, help="Answers that may wait, for each model.")] = 64,
     max_client: Annotated[int, typer.Option(min=1, help="Answers of one client at a time.")] = 32,
@@ -109,6 +116,8 @@ def serve(
     for _, path in named:
         expect(path, "model")
         _check_text(path)
+    for path in published or ():
+        expect(path, "public key")
     if tls_cert is not None and tls_key is not None:
         _check_tls(tls_cert, tls_key)
     from proofcompute.commitments.signing import NodeIdentity
@@ -149,6 +158,7 @@ def serve(
         trace_bytes=trace_memory * MIB,
         prefixes=prefix_memory * MIB,
         shared_prefixes=share_prefixes,
+        published=tuple(published or ()),
         log_format=log_format,
         log_level=log_level,
     )
@@ -199,3 +209,5 @@ def _say(service: Service, settings: Settings) -> None:
     if service.terms is not None:
         terms = service.terms
         out.say(f"openings of n rows within {terms.base} s + n / {terms.rate}, for {terms.retention} s")
+        for public_id in terms.proofs:
+            out.say(f"public proofs by {public_id.hex()}")

@@ -12,7 +12,7 @@ import typer
 
 from proofcompute.cli.bundles import EvidenceFile, moment
 from proofcompute.cli.console import Output
-from proofcompute.cli.evidence_command import CardFile, KeyFile, ModelFile, bars, held_by
+from proofcompute.cli.evidence_command import CardFile, KeyFile, ModelFile, PublicFile, bars, held_by
 from proofcompute.cli.files import check_output, read_request
 from proofcompute.cli.kinds import expect
 from proofcompute.cli.options import Device, Force, Json, Out, kernels
@@ -126,6 +126,7 @@ def sign(
     key: KeyFile = None,
     model: ModelFile = None,
     card: CardFile = None,
+    public: PublicFile = None,
     request: Annotated[
         Path | None, typer.Option("--request", help="The request, if the evidence does not disclose it.")
     ] = None,
@@ -159,7 +160,8 @@ def sign(
     check_output(output, force=force)
     expect(evidence, "evidence")
     expect(secret, "verdict key")
-    rules, signer, holds = QuorumPolicy.load(policy), VerdictKey.load(secret), held_by(key, model, card)
+    rules, signer = QuorumPolicy.load(policy), VerdictKey.load(secret)
+    holds = held_by(key, model, card, public)
     rules.place_of(signer.public)  # before the long work
     first = None if like is None else _signed(like)
     begin, end = _times(rules, seconds) if first is None else _times_of(first)

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from proofcompute.beacons import Beacon
     from proofcompute.models.model import Model
     from proofcompute.protocol.messages import Receipt, Request
+    from proofcompute.public.openings import ByPublicProof
     from proofcompute.verifier import Key, Verified
     from proofcompute.verifier.auditor import Auditor
 
-__all__ = ["Checked", "Verifier", "held"]
+__all__ = ["Checked", "Verifier", "held", "held_public"]
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,11 @@ class Verifier:
     @property
     def holds(self) -> Key | Model:
         """The key or the model; InputError if it is a card, with which no cell can be checked."""
-        from proofcompute.models.card import ModelCard
+        from proofcompute.models.model import Model
+        from proofcompute.verifier import Key
 
         holds = self.auditor.holds
-        if isinstance(holds, ModelCard):
+        if not isinstance(holds, Key | Model):
             raise InputError("a card does not suffice to check cells; give a key or a model file")
         return holds
 
@@ -213,6 +215,15 @@ def held(path: Path) -> Key | Model:
         return load_model(path)
     expect(path, "key")
     return Key.load(path)
+
+
+def held_public(path: Path) -> ByPublicProof:
+    """Load a public key, with which openings are checked that end with a public proof."""
+    from proofcompute.public.key import PublicKey
+    from proofcompute.public.openings import ByPublicProof
+
+    expect(path, "public key")
+    return ByPublicProof(PublicKey.load(path))
 
 
 def _beacon(path: Path) -> Beacon:

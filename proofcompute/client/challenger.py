@@ -31,11 +31,13 @@ from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
 from proofcompute.openai import OPEN_PATH, OpenCall, read_json
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge
+from proofcompute.protocol.messages import Challenge, Terms
 from proofcompute.protocol.openable import require_openable
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.auditor import CELLS, PATIENCE, Auditor, Cells
 from proofcompute.verifier.claim import check_challenge, naming
+from proofcompute.verifier.proven import ProofHolds
+from proofcompute.verifier.verify import require_kind
 
 if TYPE_CHECKING:
     from proofcompute.scaling import AuditWork
@@ -89,7 +91,7 @@ class Challenger:
 
     Args:
         base_url: address of the node's interface, such as ``http://host:8000/v1``.
-        holds: a key or the model; with a card no cell can be checked.
+        holds: a key, the model, or what checks public proofs; with a card no cell can be checked.
         device: name of a device, or a backend.
         node: public key that must have signed; None: any.
         patience: the most seconds to wait for an opening, whatever the terms allow.
@@ -106,7 +108,7 @@ class Challenger:
     def __init__(
         self,
         base_url: str,
-        holds: Key | Model | ModelCard,
+        holds: Key | Model | ModelCard | ProofHolds,
         *,
         device: str | Kernels = "cpu",
         node: bytes | None = None,
@@ -178,8 +180,9 @@ class Challenger:
             drawn: is called with a new challenge before it is sent.
 
         Raises InputError if only a card is held, a cell cannot be opened, ``earlier`` is of another answer,
-        or the node wants another API key.
+        the node's terms do not promise the public proofs that are checked, or the node wants another API key.
         """
+        self._require_promised(checked)
         auditor = self.auditor(checked.terms)
         try:
             claim = self._claim(auditor, checked)
@@ -224,11 +227,23 @@ class Challenger:
 
     def _fits(self, challenge: Challenge) -> bool:
         """Whether a challenge asks for what it takes to check it with what is held."""
-        hints = isinstance(self._holds, Key)
-        return not isinstance(self._holds, ModelCard) and (challenge.hints, challenge.tables) == (
-            hints,
-            hints,
-        )
+        if isinstance(self._holds, ModelCard):
+            return False
+        try:
+            require_kind(self._holds, challenge)
+        except InputError:
+            return False
+        return True
+
+    def _require_promised(self, checked: Checked) -> None:
+        """Raise InputError if public proofs are checked that the node may refuse: none are promised."""
+        if isinstance(self._holds, ProofHolds):
+            proofs = () if checked.terms is None else Terms.decode(checked.terms).proofs
+            if self._holds.asked.public_id not in proofs:
+                raise InputError(
+                    "the node's terms promise no public proofs by the codes of this public key: "
+                    "its answers take another audit"
+                )
 
     def _require_of(self, claim: Claim, challenge: Challenge) -> None:
         """Raise InputError unless a challenge is one of this answer: the node is not to blame for it."""
@@ -251,7 +266,8 @@ class Challenger:
         largest = require_openable(
             program, total, challenge.cells, tables=challenge.tables, hints=challenge.hints
         )
-        return min(largest * len(challenge.cells) + _FRAME, MAX_EVIDENCE_OPENING)
+        proof = self._holds.most if isinstance(self._holds, ProofHolds) else 0
+        return min(largest * len(challenge.cells) + proof + _FRAME, MAX_EVIDENCE_OPENING)
 
     def _receive(
         self, body: bytes, opening: BinaryIO, most: int, start: float, deadline: float

@@ -4,8 +4,9 @@ What takes long is computed by a process for each model, of a lower priority tha
 process would hold the interpreter's lock, or a core, while an answer waits for it (docs/adr/0081).
 
 The share is drawn after the receipt has come, so a node does not know which answers are audited. Audits by
-openings go to the node that gave the answer; a replay asks nobody. Verdicts come after the client has the
-answer; its assurance rises, or it is contradicted and the node is asked no more.
+openings, with public proofs or without, go to the node that gave the answer; a replay asks nobody. Verdicts
+come after the client has the answer; its assurance rises, or it is contradicted and the node is asked no
+more.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from proofcompute.logs import service_log
 from proofcompute.models.card import ModelCard
 from proofcompute.models.file import ModelFile
 from proofcompute.models.model import Model
+from proofcompute.public.key import PublicKey
+from proofcompute.public.openings import ByPublicProof
 from proofcompute.scaling import Auditing as AuditingWork
 from proofcompute.scaling import AuditWork, Standing
 from proofcompute.verifier import Key, Verified
@@ -54,7 +57,7 @@ class Held:
     """What is held of a model to audit its answers."""
 
     plan: Audits
-    holds: Model | Key | ModelCard
+    holds: Model | Key | ModelCard | ByPublicProof
     """What challenges are drawn with; the card of a model that the process alone holds."""
     process: Standing[AuditWork, Verified | VerificationError] | None
     """What computes; None: the threads of this process."""
@@ -72,11 +75,13 @@ class Held:
         if plan is None:
             return None
         keyed = plan.by == "opening" and entry.key is not None
-        path = Path((entry.key if keyed else entry.weights) or "")
+        path = Path((entry.public if plan.by == "public" else entry.key if keyed else entry.weights) or "")
         process = None
         if device is not None:
             work = AuditingWork(str(path), device=device, patience=patience)
             process = Standing(work, device, behind=_BEHIND)
+        if plan.by == "public":
+            return Held(plan, ByPublicProof(PublicKey.load(path)), process)
         if keyed:
             return Held(plan, Key.load(path), process)
         if process is not None and plan.by == "replay":

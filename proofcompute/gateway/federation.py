@@ -115,8 +115,9 @@ class NodesFile(_Strict):
 class Audits(_Strict):
     """Which answers are audited in the background, and how."""
 
-    by: Literal["replay", "opening"] = Field(
-        description="replay: computed again with the weights; opening: cells that the node opens"
+    by: Literal["replay", "opening", "public"] = Field(
+        description="replay: computed again with the weights; opening: cells that the node opens; "
+        "public: cells that it opens with a public proof"
     )
     share: float = Field(gt=0, le=1, description="Probability with which an answer is audited")
     cells: int | Literal["all"] = Field(default=16, description="Cells that are opened")
@@ -139,13 +140,22 @@ class ModelEntry(_Strict):
         default=None, max_length=4096, description="Model file, to compute answers again"
     )
     key: str | None = Field(default=None, max_length=4096, description="Secret key for it, to check openings")
+    public: str | None = Field(
+        default=None, max_length=4096, description="Public key of it, to check public proofs"
+    )
     audit: Audits | None = None
 
     @model_validator(mode="after")
     def _held(self) -> Self:
         if (self.card is None) == (self.model_id is None):
             raise ValueError("give the card of a model or its id, and not both")
-        if self.audit is None or self.weights is not None:
+        if self.audit is None:
+            return self
+        if self.audit.by == "public":
+            if self.public is None:
+                raise ValueError("audits by public proofs take the public key")
+            return self
+        if self.weights is not None:
             return self
         if self.audit.by == "replay":
             raise ValueError("audits by replay take the weights")
@@ -197,7 +207,7 @@ def read_models(path: Path) -> ModelsFile:
         m.model_copy(
             update={
                 name: str(path.parent / value)
-                for name in ("card", "weights", "key")
+                for name in ("card", "weights", "key", "public")
                 if (value := getattr(m, name)) is not None
             }
         )

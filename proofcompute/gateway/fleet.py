@@ -68,6 +68,8 @@ class Member:
             follow_redirects=False,
             trust_env=False,
         )
+        self.proofs: frozenset[bytes] = frozenset()
+        """Public ids of the codes by which its answers are audited, so that its terms must promise proofs."""
         self.trust = Trust()
         self.seconds: float | None = None
         """Running mean of the seconds to its first text."""
@@ -116,10 +118,12 @@ class Member:
         """Return what its terms do not promise; None if they promise what is required."""
         required = self.entry.terms
         if terms is None:
-            return "it states no terms" if required.retention else None
+            return "it states no terms" if required.retention or self.proofs else None
         found = Terms.decode(terms)
         if (seconds := found.deadline(_ROWS, math.inf)) > required.seconds:
             return f"its terms allow {seconds:.0f} s for an opening of {_ROWS} rows"
+        if self.proofs - set(found.proofs):
+            return "its terms do not promise the public proofs by which its answers are audited"
         return None
 
     def failed(self, why: str, seconds: float | None = None) -> None:

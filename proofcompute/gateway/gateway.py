@@ -36,6 +36,7 @@ from proofcompute.limits import KIB, MAX_CARD
 from proofcompute.logs import service_log
 from proofcompute.models.card import ModelCard
 from proofcompute.openai import CARD_PATH
+from proofcompute.public.openings import ByPublicProof
 from proofcompute.serving.clients import ApiKeys, addresses_of
 from proofcompute.serving.metrics import Responses
 from proofcompute.serving.refusals import Refusal
@@ -140,6 +141,8 @@ class Gateway:
         self.auditing = Auditing(held, kernels or kernels_for("cpu"), waits, self._audited, self._left_out)
         for member in self.fleet.members.values():
             member.behind = partial(self.auditing.full, member.name)
+            checked = (held[n].holds for n in member.entry.models if n in held)
+            member.proofs = frozenset(h.asked.public_id for h in checked if isinstance(h, ByPublicProof))
         self.watchers = Broadcast()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._following: asyncio.Task[None] | None = None

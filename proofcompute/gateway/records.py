@@ -57,7 +57,7 @@ class Audit:
 
     level: Level
     by: str
-    """``replay`` or ``opening``."""
+    """``replay``, ``opening`` or ``public``."""
     when: float
     seconds: float
     cells: tuple[Cell, ...] = ()

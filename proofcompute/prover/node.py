@@ -27,7 +27,7 @@ from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms
 from proofcompute.protocol.promises import retention_of
 from proofcompute.prover import StoredTrace, make_receipt, store
 from proofcompute.prover.opener import TRACE_BYTES, Opener, logged
-from proofcompute.prover.opening import Hearer
+from proofcompute.prover.opening import Ending, Hearer
 
 __all__ = ["Answer", "Node"]
 
@@ -203,12 +203,14 @@ class Node:
         *,
         progress: Callable[[int], None] | None = None,
         hearer: Hearer | None = None,
+        ending: Ending | None = None,
     ) -> bytes:
         """Return the opening of the cells that a challenge names.
 
         ``receipt`` is one that :meth:`answer` or :meth:`commit` returned. With ``stream`` the opening is
         written there, frame by frame, and the result is empty. ``progress`` is called with the number of rows
-        that each part opens, and a ``hearer`` hears what the opening holds while it is written.
+        that each part opens, and a ``hearer`` hears what the opening holds while it is written. An ``ending``
+        makes the public proof that a challenge asks for.
 
         Raises FormatError or LimitError if the receipt is malformed or a cell does not exist, MismatchError
         if request, receipt and challenge do not belong together or another node signed, InputError if a cell
@@ -219,7 +221,7 @@ class Node:
             receipt if isinstance(receipt, Receipt) else Receipt.decode(given(receipt, bytes, "a receipt"))
         )
         out = io.BytesIO() if stream is None else stream
-        self.opener.open(request, decoded, challenge, out, progress, hearer)
+        self.opener.open(request, decoded, challenge, out, progress, hearer, ending)
         return out.getvalue() if isinstance(out, io.BytesIO) and stream is None else b""
 
     def trace(self, request: Request, receipt: Receipt) -> StoredTrace:

@@ -37,7 +37,7 @@ from proofcompute.models.model import Model
 from proofcompute.protocol.frames import require_signer
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.prover.answering import claimed, store
-from proofcompute.prover.opening import Hearer, Openings, check_challenge
+from proofcompute.prover.opening import Ending, Hearer, Openings, check_challenge, require_ending
 from proofcompute.prover.stored import StoredTrace
 from proofcompute.prover.traces import Traces
 from proofcompute.prover.turns import AnyThread, Turns
@@ -155,21 +155,23 @@ class Opener:
         stream: BinaryIO,
         progress: Callable[[int], None] | None = None,
         hearer: Hearer | None = None,
+        ending: Ending | None = None,
     ) -> None:
         """Write the opening of the cells that a challenge names to ``stream``, frame by frame.
 
         ``progress`` is called with the number of rows that each part opens. A ``hearer`` hears the opening on
-        this thread while it is written.
+        this thread while it is written, and an ``ending`` makes the public proof that a challenge asks for.
 
         Raises FormatError or LimitError if a cell does not exist, MismatchError if request, receipt and
         challenge do not belong together or another node signed, InputError if a cell may take more bytes than
-        a cell may have, ChallengeLimitError if the receipt was challenged too often, ExecutionError if
-        computing the trace again gives another root, which means a fault in this machine's own memory or
-        device, and what ``compute`` and writing raise.
+        a cell may have, or a public proof is asked for and there is no ``ending``, ChallengeLimitError if the
+        receipt was challenged too often, ExecutionError if computing the trace again gives another root,
+        which means a fault in this machine's own memory or device, and what ``compute`` and writing raise.
         """
         given(request, Request, "a request")
         given(challenge, Challenge, "a challenge")
         with logged(_log, "challenge", challenge.digest):
+            require_ending(challenge, ending)
             self._require_pair(request, receipt)
             kept = self.traces.get(receipt.digest)
             if kept is None:
@@ -178,7 +180,7 @@ class Opener:
             check_challenge(statement, receipt, challenge, self.identity)
             self._count(receipt, challenge)
             trace = kept or self.recompute(request, receipt)
-            self._openings.write(trace, receipt, challenge, stream, self.identity, progress, hearer)
+            self._openings.write(trace, receipt, challenge, stream, self.identity, progress, hearer, ending)
         _log.info(
             "opened %d cells of receipt %s for challenge %s",
             sum(cell.b - cell.a for cell in challenge.cells),

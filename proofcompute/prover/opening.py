@@ -14,7 +14,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Span
 from proofcompute.commitments import merkle
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.errors import Cell, FormatError, MismatchError
+from proofcompute.errors import Cell, FormatError, InputError, MismatchError
 from proofcompute.freivalds.hint import Packed
 from proofcompute.freivalds.product import Site
 from proofcompute.freivalds.sets import largest_squares
@@ -30,9 +30,17 @@ from proofcompute.protocol.openable import require_openable
 from proofcompute.protocol.pieces import cut
 from proofcompute.protocol.statement import Statement
 from proofcompute.prover.stored import StoredRows, StoredTrace
-from proofcompute.prover.turns import AnyThread, Turns
+from proofcompute.prover.turns import AnyThread, Turns, piece
 
-__all__ = ["Hearer", "OpenedProduct", "Openings", "check_challenge", "open_cells"]
+__all__ = [
+    "Ending",
+    "Hearer",
+    "OpenedProduct",
+    "Openings",
+    "check_challenge",
+    "open_cells",
+    "require_ending",
+]
 
 
 _BATCH: Final = 64
@@ -60,6 +68,25 @@ class Hearer(Protocol):
     def cell(self, cell: Cell, digests: Sequence[bytes], products: Sequence[OpenedProduct]) -> None:
         """Hear the digests of the frames that open a cell, all cells in order, and the cell's products."""
         ...
+
+
+Ending = Callable[[], bytes]
+"""Makes the frame that follows the cells, once a hearer has heard all of them."""
+
+
+class _InTurns(NamedTuple):
+    """A hearer whose backend is used by another thread, which gives it turns."""
+
+    hearer: Hearer
+    turns: Turns
+
+    def roots(self, roots: Sequence[bytes]) -> None:
+        """See Hearer."""
+        self.hearer.roots(roots)
+
+    def cell(self, cell: Cell, digests: Sequence[bytes], products: Sequence[OpenedProduct]) -> None:
+        """See Hearer."""
+        piece(self.turns, partial(self.hearer.cell, cell, digests, products))
 
 
 class _Proved(NamedTuple):
@@ -202,15 +229,27 @@ class Openings:
         identity: NodeIdentity,
         progress: Callable[[int], None] | None = None,
         hearer: Hearer | None = None,
+        ending: Ending | None = None,
     ) -> None:
         """Write the opening of a challenge that :func:`check_challenge` let pass; see :func:`open_cells`.
 
-        A ``hearer`` is called on the thread that opens, whose rows stay on the backend.
+        A ``hearer`` is called on the thread that opens, or in its turn where the backend is another thread's,
+        and so is an ``ending``, which the opening has if the challenge asks for it. Raises InputError if only
+        one of both is so.
         """
+        require_ending(challenge, ending)
+        if hearer is not None and self.turns.apart:
+            hearer = _InTurns(hearer, self.turns)
         self.prepare(challenge)
         found = self._frames(trace, receipt, challenge, heard=hearer is not None)
         with closing(self.turns.each(found)) as frames:
-            write_frames(stream, _followed(frames, progress, hearer), receipt, challenge.digest, identity)
+            payloads = self._ended(_followed(frames, progress, hearer), ending)
+            write_frames(stream, payloads, receipt, challenge.digest, identity)
+
+    def _ended(self, payloads: Iterator[Payload], ending: Ending | None) -> Iterator[Payload]:
+        yield from payloads
+        if ending is not None:
+            yield Payload.of(piece(self.turns, ending))
 
     def _frames(
         self, trace: StoredTrace, receipt: Receipt, challenge: Challenge, *, heard: bool
@@ -227,6 +266,14 @@ class Openings:
                 for index in range(long.ahead):
                     yield _Written(trace.rows([long.piece(index)])[0])
             yield _Written(opened.frame, opened=opened)
+
+
+def require_ending(challenge: Challenge, ending: Ending | None) -> None:
+    """Raise InputError unless there is an ending if the challenge asks for a public proof, and only then."""
+    if (challenge.proof is None) != (ending is None):
+        raise InputError(
+            "this opens cells without public proofs, and a challenge says which of both it asks for"
+        )
 
 
 def check_challenge(

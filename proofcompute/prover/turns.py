@@ -20,7 +20,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
 from threading import Condition, Thread, current_thread
 from typing import Any, Final, Generic, Protocol, TypeVar, final
@@ -30,7 +30,7 @@ from proofcompute.arrays import Span
 from proofcompute.errors import DeviceError, InputError
 from proofcompute.prover.fairness import Share, turn_of
 
-__all__ = ["OPENING", "AnyThread", "OneThread", "Turns", "turns_for"]
+__all__ = ["OPENING", "AnyThread", "OneThread", "Turns", "piece", "turns_for"]
 
 OPENING: Final = 0.16
 """Share of the time that pieces of openings have on a device while requests are computed."""
@@ -81,6 +81,15 @@ class Turns(Protocol):
     def end(self, error: BaseException) -> None:
         """Make no more pieces: whoever waits for one or asks for one gets ``error``."""
         ...
+
+
+def piece(turns: Turns, work: Callable[[], _T]) -> _T:
+    """Return ``work()``, made like a piece of an opening: nobody's tokens wait for it more than for one.
+
+    Raises as :meth:`Turns.call`.
+    """
+    with closing(turns.each(work() for _ in (None,))) as made:
+        return next(made)
 
 
 def turns_for(kernels: Kernels, owner: Thread, wake: Callable[[], None]) -> Turns:

@@ -178,7 +178,7 @@ def _made(
 ) -> bytes:
     """Write an opening while its products are summed up; return the digest of the request."""
     challenge = coded_challenge(claim, one.cells, one.beacon)
-    absorbed = Absorbed(sums.key.public_id, claim, challenge, encoded_beacon(one.beacon))
+    absorbed = Absorbed(sums.key.public_id, claim.receipt, challenge, encoded_beacon(one.beacon))
     own = OwnSums(sums, absorbed, kernels)
     made = partial(one.node.open, one.request, one.receipt, challenge, progress=progress, hearer=own)
     writer.made(one.receipt, most_bytes(frame_limits(claim, challenge)), made)
@@ -200,7 +200,7 @@ def _audited(
     """Audit an opening but for its products, which are summed up; return the digest of the request, too."""
     with naming(claim):
         challenge = coded_challenge(claim, one.cells, one.beacon)
-        absorbed = Absorbed(sums.key.public_id, claim, challenge, encoded_beacon(one.beacon))
+        absorbed = Absorbed(sums.key.public_id, claim.receipt, challenge, encoded_beacon(one.beacon))
         one.opening.seek(0)
         found = audit(
             CodedHolder(sums, absorbed.seeds, positions),

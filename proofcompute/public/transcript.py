@@ -8,8 +8,7 @@ from typing import Final
 from proofcompute.commitments.hashing import DIGEST, Transcript
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell
-from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge
+from proofcompute.protocol.messages import Challenge, Receipt
 
 __all__ = ["Absorbed", "begun"]
 
@@ -38,13 +37,13 @@ class Absorbed:
     are drawn when all frames that open it are absorbed, and so all its hints and what its rows follow from.
     """
 
-    def __init__(self, public_id: bytes, claim: Claim, challenge: Challenge, beacon: bytes = b"") -> None:
+    def __init__(self, public_id: bytes, receipt: Receipt, challenge: Challenge, beacon: bytes = b"") -> None:
         """Absorb what is known before the opening; ``beacon`` is the encoded one that draws the cells."""
         self.seeds: dict[Cell, bytes] = {}
         """Of each cell that was absorbed, the seed of its random rows."""
         self._transcript = transcript = Transcript("coded request")
         transcript.absorb("public id", public_id)
-        transcript.absorb("receipt", claim.receipt.signed_digest)
+        transcript.absorb("receipt", receipt.signed_digest)
         transcript.absorb("beacon", beacon)
         transcript.absorb("cells", wire.encode([tuple(c) for c in challenge.cells]))
 

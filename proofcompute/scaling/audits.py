@@ -20,6 +20,8 @@ from proofcompute.encoding.kinds import kind_of
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Challenge, Request
+from proofcompute.public.key import PublicKey
+from proofcompute.public.openings import ByPublicProof
 from proofcompute.scaling.executor import Executor, Failed, Make
 from proofcompute.scaling.keeping import kept
 from proofcompute.scaling.storage import Store
@@ -66,7 +68,7 @@ class Auditing:
     """
 
     holds: str
-    """Path of a model file or of a key."""
+    """Path of a model file, of a key, or of a public key."""
     node: bytes | None = None
     """Public key of the node that must have signed; None: the one in each request."""
     device: str | None = None
@@ -85,10 +87,16 @@ class _Auditor:
     def __init__(self, auditing: Auditing, device: str) -> None:
         path = Path(auditing.holds)
         kind = kind_of(path)
-        if kind not in ("model", "key"):
+        self._holds: Model | Key | ByPublicProof
+        if kind == "model":
+            self._holds = Model.load(path)
+        elif kind == "key":
+            self._holds = Key.load(path)
+        elif kind == "public key":
+            self._holds = ByPublicProof(PublicKey.load(path))
+        else:
             raise InputError(f"{path} is neither a model nor a key")
-        holds = Model.load(path) if kind == "model" else Key.load(path)
-        self._holds, self._kernels, self._of = holds, kernels_for(device), auditing
+        self._kernels, self._of = kernels_for(device), auditing
         self._auditor = self._under(None)
 
     def _under(self, terms: bytes | None) -> Auditor:

@@ -172,7 +172,9 @@ async def _open(
 
     def work() -> None:
         try:
-            served.runner.opener.open(request, asked, challenge, cast(BinaryIO, pipe))
+            hearer, ending = served.proof(asked, challenge)
+            opener = served.runner.opener
+            opener.open(request, asked, challenge, cast(BinaryIO, pipe), hearer=hearer, ending=ending)
         finally:
             pipe.end()
 

@@ -14,15 +14,18 @@ from proofcompute.arithmetic.devices import kernels_for, warm_up
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Keep
-from proofcompute.errors import InputError
+from proofcompute.errors import InputError, MismatchError
 from proofcompute.limits import KIB
 from proofcompute.models.model import Model
 from proofcompute.openai import Json, model_object
-from proofcompute.protocol.messages import Receipt, Terms
+from proofcompute.protocol.messages import Challenge, Receipt, Terms
 from proofcompute.prover.admission import RunnerLimits
+from proofcompute.prover.opening import Ending, Hearer
 from proofcompute.prover.reporting import RunnerState
 from proofcompute.prover.runner import Runner
 from proofcompute.prover.ticket import Ticket
+from proofcompute.public.openings import ProofMaker
+from proofcompute.public.publishing import Published, check_leaves, load_published
 from proofcompute.serving.clients import ApiKeys, Client, Clients, Nonces, addresses_of
 from proofcompute.serving.metrics import Metrics, ModelMetrics
 from proofcompute.serving.rate import busy_rate, stated
@@ -43,6 +46,8 @@ _PREPARING = 2
 """Threads that read bodies and make requests of them."""
 _SMALL: Final = 256 * KIB
 """Most bytes of a body that these threads read; larger ones have a thread, so that nobody waits for them."""
+_LEAVES: Final = 4
+"""Random positions of each code that are computed from the weights when a service is loaded."""
 _DRAIN_AGAIN = 10.0
 """Seconds after which a client may ask again while the service stops: another one may run then."""
 
@@ -51,7 +56,8 @@ _DRAIN_AGAIN = 10.0
 class Served:
     """One model that is served."""
 
-    def __init__(self, name: str, runner: Runner) -> None:
+    def __init__(self, name: str, runner: Runner, published: Published | None = None) -> None:
+        """Serve a model; raises MismatchError if what is published is of another model."""
         card = runner.model.card
         self.name = name
         self.runner = runner
@@ -59,6 +65,19 @@ class Served:
         """None if the model is not a language model."""
         self.embedder = Embedder(card) if embeds(card) else None
         """None if the model gives no embeddings of texts."""
+        opener = runner.opener
+        self._maker = None if published is None else ProofMaker(published, runner.model, opener.kernels)
+
+    def proof(self, receipt: Receipt, challenge: Challenge) -> tuple[Hearer | None, Ending | None]:
+        """Return what makes the public proof that a challenge asks for; nothing if it asks for none.
+
+        Raises InputError or LimitError if the node makes no such proof.
+        """
+        if challenge.proof is None:
+            return None, None
+        if self._maker is None:
+            raise InputError("this node makes no public proofs of this model; see its terms")
+        return self._maker.begin(receipt, challenge)
 
     @property
     def model_id(self) -> bytes:
@@ -76,6 +95,16 @@ class Kept(Protocol):
 
     def get(self, digest: bytes) -> bytes | None:
         """Return the frames of a call; None if they are not kept."""
+
+
+def _by_model(published: Sequence[Published], terms: Terms | None) -> dict[bytes, Published]:
+    """Return what is published of each model. Raises InputError if terms promise proofs by other codes."""
+    found = {one.key.card.model_id: one for one in published}
+    if len(found) < len(published):
+        raise InputError("two public keys are of the same model; proofs are made by one of them")
+    if terms is not None and set(terms.proofs) - {one.key.public_id for one in published}:
+        raise InputError("the terms promise public proofs by codes that are not here")
+    return found
 
 
 @final
@@ -99,6 +128,11 @@ class Service:
         keys: the keys that clients must show; None: anybody may ask.
         proxies: addresses of proxies whose header X-Forwarded-For names the client.
         kept: where requests and receipts of calls are that came otherwise than over HTTP.
+        published: public keys of models with the trees over their codes, at most one of each model; openings
+            end with public proofs then, if challenges ask for them. Terms promise no others.
+
+    Raises InputError if public proofs are promised that cannot be made, and MismatchError for a public key of
+    a model that is not served.
     """
 
     def __init__(
@@ -119,6 +153,7 @@ class Service:
         keys: ApiKeys | None = None,
         proxies: frozenset[str] = frozenset(),
         kept: Sequence[Kept] = (),
+        published: Sequence[Published] = (),
     ) -> None:
         self.kept = tuple(kept)
         self.identity = identity
@@ -148,6 +183,7 @@ class Service:
         self._by_id: dict[bytes, Served] = {}
         self._lent = {name for name, model in models.items() if isinstance(model, Runner)}
         """The models whose runners others start and close."""
+        codes = _by_model(published, terms)
         for name, model in models.items():
             if isinstance(model, Runner):
                 made = model
@@ -165,9 +201,11 @@ class Service:
                     prefixes=prefixes,
                     events=ModelMetrics(self.metrics, name),
                 )
-            served = self.models[name] = Served(name, made)
+            served = self.models[name] = Served(name, made, codes.get(made.model.model_id))
             self._by_id.setdefault(made.model.model_id, served)
             self.metrics.watch(name, made)
+        if codes.keys() - self._by_id.keys():
+            raise MismatchError("a public key is of a model that is not served here")
         self._stack = AsyncExitStack()
         self._preparing = ThreadPoolExecutor(_PREPARING, "proofcompute-prepare")
         self._reading = ThreadPoolExecutor(1, "proofcompute-read")
@@ -186,6 +224,11 @@ class Service:
         if kernels.name == "numba":  # else a first request waits for it, or an opening is late
             warm_up()
         models = {name: Model.load(path) for name, path in settings.models}
+        published = [load_published(path, kernels) for path in settings.published]
+        by_id = {model.model_id: model for model in models.values()}
+        for one in published:  # proofs by other codes would contradict this node
+            if (coded := by_id.get(one.key.card.model_id)) is not None:
+                check_leaves(one, coded, kernels, _LEAVES)
         rate = settings.rate
         if rate is None:
             rate = min(
@@ -196,7 +239,13 @@ class Service:
             models,
             identity,
             kernels,
-            terms=Terms.of(identity, base=settings.base, rate=rate, retention=settings.retention),
+            terms=Terms.of(
+                identity,
+                base=settings.base,
+                rate=rate,
+                retention=settings.retention,
+                proofs=[one.key.public_id for one in published],
+            ),
             limits=settings.limits,
             runner=settings.runner,
             rows=settings.rows,
@@ -207,6 +256,7 @@ class Service:
             shared_prefixes=settings.shared_prefixes,
             keys=keys,
             proxies=settings.proxies,
+            published=published,
         )
 
     # -- starting and stopping ---------------------------------------------------------------------------

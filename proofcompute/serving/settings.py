@@ -108,6 +108,8 @@ class Settings:
     """Most bytes of the cache of prefixes, for each model; 0: none."""
     shared_prefixes: bool = False
     """Whether clients share rows of prompts that begin alike, and can guess others' prompts by the time."""
+    published: tuple[Path, ...] = ()
+    """Public keys of models, with their codes beside them; openings end with public proofs if asked for."""
     log_format: str = "text"
     """``text`` or ``json``."""
     log_level: str = "info"

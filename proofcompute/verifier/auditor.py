@@ -2,7 +2,9 @@
 
 What an auditor can check follows from what it holds. With a **card** it checks receipts alone (steps 1 to 5
 of :mod:`proofcompute.verifier.verify`). With a secret **key** it checks opened cells without weights. With
-the **model** itself it checks opened cells without hints, and can run a whole request again.
+the **model** itself it checks opened cells without hints, and can run a whole request again. With the model's
+**public key** (:class:`proofcompute.public.openings.ByPublicProof`) it checks cells that are opened with a
+public proof, which takes neither weights nor a secret.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ from proofcompute.protocol.samples import Sample
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.evidence import Found, make_evidence, named_terms
-from proofcompute.verifier.holders import Holder
+from proofcompute.verifier.proven import ProofHolds
 from proofcompute.verifier.verdicts import accepted, rejections_logged
-from proofcompute.verifier.verify import audit, holder_for
+from proofcompute.verifier.verify import audit, checks_for, require_kind
 
 __all__ = ["CELLS", "Auditor", "Cells"]
 
@@ -50,7 +52,7 @@ class Auditor:
     """The verifier's side of the protocol for one model.
 
     Args:
-        holds: a key, the model, or its card.
+        holds: a key, the model, its card, or what checks public proofs.
         device: name of a device (``cpu``, ``cuda``, ``numpy``, or ``auto`` for a GPU if there is one), or a
             backend.
         node: public key that must have signed; None: the one in the request, or any if it names none.
@@ -67,7 +69,7 @@ class Auditor:
 
     def __init__(
         self,
-        holds: Key | Model | ModelCard,
+        holds: Key | Model | ModelCard | ProofHolds,
         *,
         device: str | Kernels = "cpu",
         node: bytes | None = None,
@@ -76,7 +78,7 @@ class Auditor:
         patience: float = PATIENCE,
         pipeline: Pipeline | None = None,
     ) -> None:
-        if not isinstance(holds, Key | Model | ModelCard):
+        if not isinstance(holds, Key | Model | ModelCard | ProofHolds):
             raise InputError(f"an auditor holds a key, a model or a card, not {type(holds).__name__}")
         self.holds = holds
         self.kernels = kernels_for(device) if isinstance(device, str) else device
@@ -138,7 +140,9 @@ class Auditor:
         return self._drawn(self.claim(request, receipt), cells, seed)
 
     def _drawn(self, claim: Claim, cells: Cells, seed: bytes | None = None) -> Challenge:
-        hints = isinstance(self._checker(), Key)
+        holds = self._checker()
+        hints = not isinstance(holds, Model)
+        proof = holds.asked if isinstance(holds, ProofHolds) else None
         if isinstance(cells, str) and cells != "all":
             raise InputError(f'cells are a number, a sample, a list of cells, or "all", not {cells[:20]!r}')
         if isinstance(cells, int | Sample):
@@ -147,7 +151,7 @@ class Auditor:
             named = all_cells(claim) if cells == "all" else tuple(cells)
         for cell in named:  # otherwise the node would be blamed later for not opening it
             claim.statement.check_cell(cell)
-        return Challenge(claim.receipt.digest, named, hints=hints, tables=hints)
+        return Challenge(claim.receipt.digest, named, hints=hints, tables=hints, proof=proof)
 
     def check(
         self,
@@ -172,17 +176,16 @@ class Auditor:
         :meth:`deadline`; InputError if request and challenge are not this auditor's, or ``waited`` is
         missing; and MismatchError as :meth:`claim` does.
         """
-        holder = holder_for(self._checker(), given(challenge, Challenge, "a challenge"))
+        require_kind(self._checker(), given(challenge, Challenge, "a challenge"))
         if waited is None and self.terms is not None:
             raise InputError("terms set a deadline: say how many seconds the opening took (waited, --waited)")
         stream = _stream(opening)
         with rejections_logged(request):
             claim = self._claim(request, receipt)  # steps 1 to 5, terms and retention included
-            return self._opened(holder, request, claim, challenge, stream, waited, progress, evidence)
+            return self._opened(request, claim, challenge, stream, waited, progress, evidence)
 
     def _opened(
         self,
-        holder: Holder,
         request: Request,
         claim: Claim,
         challenge: Challenge,
@@ -192,13 +195,14 @@ class Auditor:
         evidence: bool = False,
     ) -> Verified:
         """Check an opening by steps 6 to 10; the claim is that of the receipt, which passed steps 1 to 5."""
+        checks = checks_for(self._checker(), claim, challenge, self.kernels)
         with naming(claim):
             if waited is not None:
                 deadline = self.deadline(claim)
                 require_within(waited, deadline)
                 stream = arriving(stream, waited, deadline)
             found = audit(
-                holder,
+                checks.holder,
                 request,
                 claim,
                 challenge,
@@ -206,6 +210,8 @@ class Auditor:
                 kernels=self.kernels,
                 progress=progress,
                 evidence=evidence,
+                hearer=checks.hearer,
+                ending=checks.ending,
             )
         return accepted(request, found)
 
@@ -228,9 +234,9 @@ class Auditor:
         challenge, start = self._drawn(claim, cells), time.monotonic()
         opening = opened(challenge)
         waited = time.monotonic() - start
-        holder, stream = holder_for(self._checker(), challenge), _stream(opening)
+        stream = _stream(opening)
         with rejections_logged(request):
-            return self._opened(holder, request, claim, challenge, stream, waited, progress)
+            return self._opened(request, claim, challenge, stream, waited, progress)
 
     def replay(
         self, request: Request, receipt: bytes, *, progress: Callable[[int], None] | None = None
@@ -287,7 +293,7 @@ class Auditor:
             return self.patience
         return self.terms.deadline(claim.receipt.rows, self.patience)
 
-    def _checker(self) -> Key | Model:
+    def _checker(self) -> Key | Model | ProofHolds:
         if isinstance(self.holds, ModelCard):
             raise InputError("a card checks receipts only: cells take a key (keygen) or the model")
         return self.holds

@@ -97,6 +97,8 @@ class Known:
     """Seconds that the auditor says it waited."""
     allowed: float | None
     """Seconds that the node's terms allow; None if they are not known."""
+    promised: bool = True
+    """Whether the node's terms promise the public proof that was asked for, as far as that is known."""
 
 
 def conclude(claimed: Outcome, known: Known) -> tuple[Finding, str]:
@@ -136,6 +138,8 @@ def _accused(claimed: Outcome, known: Known) -> tuple[Finding, str]:
 def _silent(claimed: Outcome, known: Known) -> tuple[Finding, str]:
     if claimed.kind == "refused" and known.opening_holds:
         return Finding.REFUTED, "the node opened what was asked for"
+    if not known.promised:
+        return Finding.REFUTED, "the node's terms promise no public proof by these codes"
     if claimed.kind == "silent" and known.allowed is not None and known.waited <= known.allowed:
         return Finding.REFUTED, (
             f"the auditor waited {known.waited:.3f} s, and the node's terms allow {known.allowed:.3f} s"

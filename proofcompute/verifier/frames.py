@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from proofcompute.limits import MAX_OPENING_PART
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge, OpeningHead
 from proofcompute.protocol.needs import needs
@@ -30,4 +31,5 @@ def frames_between(claim: Claim, challenge: Challenge) -> Iterator[tuple[str, in
 def frame_limits(claim: Claim, challenge: Challenge) -> list[int]:
     """Return the most bytes of each frame before the closing one."""
     head = OpeningHead.largest(len(claim.statement.program.committed))
-    return [head, *(limit for _, limit in frames_between(claim, challenge))]
+    proof = () if challenge.proof is None else (MAX_OPENING_PART,)  # who has the public key knows it better
+    return [head, *(limit for _, limit in frames_between(claim, challenge)), *proof]

@@ -11,6 +11,7 @@ from proofcompute.models.model import Model
 from proofcompute.protocol.bundle import Bundle
 from proofcompute.protocol.messages import Evidence
 from proofcompute.verifier.key import Key
+from proofcompute.verifier.proven import ProofHolds
 
 __all__ = ["Judge", "JudgeProgress"]
 
@@ -24,7 +25,7 @@ class Judge:
     """A bundle, and what its judge holds and notes."""
 
     bundle: Bundle
-    holds: Key | Model | ModelCard
+    holds: Key | Model | ModelCard | ProofHolds
     kernels: Kernels
     progress: JudgeProgress
     checked: list[str] = field(default_factory=lambda: ["the auditor's signature over the whole bundle"])

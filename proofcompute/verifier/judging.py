@@ -30,7 +30,7 @@ from proofcompute.logs import service_log, short
 from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
 from proofcompute.protocol.bundle import Bundle
-from proofcompute.protocol.messages import Outcome, Receipt, Request
+from proofcompute.protocol.messages import Challenge, Outcome, Receipt, Request, Terms
 from proofcompute.verifier.findings import EvidenceVerdict, Finding, Known, conclude
 from proofcompute.verifier.judge import Judge, JudgeProgress
 from proofcompute.verifier.judging_openings import judge_opening
@@ -43,6 +43,7 @@ from proofcompute.verifier.judging_receipts import (
     terms_of,
 )
 from proofcompute.verifier.key import Key
+from proofcompute.verifier.proven import ProofHolds
 from proofcompute.verifier.result import Verified
 
 __all__ = ["JudgeProgress", "verify_evidence"]
@@ -52,7 +53,7 @@ _log = service_log(__name__)
 
 def verify_evidence(
     bundle: Bundle,
-    holds: Key | Model | ModelCard,
+    holds: Key | Model | ModelCard | ProofHolds,
     *,
     kernels: Kernels,
     node: bytes | None = None,
@@ -64,8 +65,9 @@ def verify_evidence(
 
     Args:
         bundle: the bundle, as it was read.
-        holds: what the judge has of the model: a key of its own, the model, or its card. With a card, no cell
-            is checked; the verdict says so.
+        holds: what the judge has of the model: a key of its own, the model, its public key (as
+            :class:`proofcompute.public.openings.ByPublicProof`), or its card. With a card, no cell is
+            checked; the verdict says so.
         kernels: the backend.
         node: public key of the node that it must be about; None: any.
         auditor: public key of the auditor that must have made it; None: any.
@@ -99,6 +101,13 @@ def verify_evidence(
 
 def _quiet(stage: str, done: int, total: int) -> None:
     """Show no progress."""
+
+
+def _promised(challenge: Challenge | None, terms: Terms | None) -> bool:
+    """Return whether the node's terms, if they are known, promise the proof that a challenge asks for."""
+    if challenge is None or challenge.proof is None or terms is None:
+        return True
+    return challenge.proof.public_id in terms.proofs
 
 
 @dataclass(eq=False)
@@ -152,6 +161,7 @@ class _Judging:
             answer_holds=self.replayed,
             waited=judge.evidence.waited / 1000,
             allowed=None if terms is None else terms.deadline(receipt.rows, math.inf),
+            promised=_promised(challenge, terms),
         )
         return self._verdict(*conclude(judge.evidence.outcome, known))
 

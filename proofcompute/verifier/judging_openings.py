@@ -17,6 +17,7 @@ from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.judge import Judge
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.keymaking import keygen
+from proofcompute.verifier.proven import Checks, ProofHolds
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
 
@@ -51,14 +52,14 @@ def judge_opening(
     judge.checked.append("the node's signature of the opening, over every frame of it")
     if found.excess is not None:
         raise found.excess
-    holder = None if claim is None else _holder(judge, challenge)
-    if claim is None or holder is None:
+    checks = None if claim is None else _checks(judge, claim, challenge)
+    if claim is None or checks is None:
         return "", None
     total = sum(c.b - c.a for c in challenge.cells)
     opening.seek(0)
     try:
         verified = audit(  # E9
-            holder,
+            checks.holder,
             given(judge.evidence.disclosed(), Request, "the request"),
             claim,
             challenge,
@@ -66,6 +67,8 @@ def judge_opening(
             kernels=judge.kernels,
             progress=lambda done: judge.progress("cells", done, total),
             evidence=True,
+            hearer=checks.hearer,
+            ending=checks.ending,
         )
     except VerificationError as e:
         if not e.attributable:  # the node signed the frames that were read the first time
@@ -90,11 +93,37 @@ def _require_answerable(judge: Judge, claim: Claim, challenge: Challenge) -> Non
         raise EvidenceError(f"no node must answer the challenge in the evidence: {e}") from e
 
 
-def _holder(judge: Judge, challenge: Challenge) -> Holder | None:
+def _checks(judge: Judge, claim: Claim, challenge: Challenge) -> Checks | None:
     """Return what checks the opened cells, or None if what the judge holds cannot."""
-    kind, holds = (challenge.hints, challenge.tables), judge.holds
+    if isinstance(judge.holds, ProofHolds):
+        return _proof_checks(judge, judge.holds, claim, challenge)
+    holder = _holder(judge, judge.holds, challenge)
+    return None if holder is None else Checks(holder)
+
+
+def _proof_checks(judge: Judge, holds: ProofHolds, claim: Claim, challenge: Challenge) -> Checks | None:
+    """Return what checks cells that were opened with a public proof.
+
+    Raises EvidenceError if the challenge asks for one that no node must make.
+    """
+    if challenge.proof is None:
+        judge.unchecked.append("the opened cells: they were opened without a public proof")
+        return None
+    if challenge.proof.public_id != holds.asked.public_id:
+        judge.unchecked.append("the opened cells: the public proof is by other codes than those of your key")
+        return None
+    try:
+        return holds.checks(claim, challenge, judge.kernels)
+    except InputError as e:
+        raise EvidenceError(f"no node must answer the challenge in the evidence: {e}") from e
+
+
+def _holder(judge: Judge, holds: Key | Model | ModelCard, challenge: Challenge) -> Holder | None:
+    kind = (challenge.hints, challenge.tables)
     if isinstance(holds, ModelCard):
         judge.unchecked.append("the opened cells: a card checks receipts and signatures only")
+    elif challenge.proof is not None:
+        judge.unchecked.append("the opened cells: their public proof takes the model's public key")
     elif kind == (KeyHolder.hints, KeyHolder.tables):
         key = holds if isinstance(holds, Key) else keygen(holds, judge.kernels, progress=judge.weights())
         return KeyHolder(key, foreign=True)

@@ -14,9 +14,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import BinaryIO, Final, NoReturn, Protocol
+from typing import BinaryIO, Final, NoReturn
 
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels
@@ -35,27 +35,16 @@ from proofcompute.verifier.claim import check_challenge, check_receipt, naming
 from proofcompute.verifier.frames import frame_limits
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
+from proofcompute.verifier.proven import Checks, Ending, Hearer, ProofHolds
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verdicts import accepted, rejections_logged
 
-__all__ = ["Hearer", "audit", "holder_for", "verify"]
+__all__ = ["audit", "checks_for", "holder_for", "require_kind", "verify"]
 
 _PARALLEL_LEAST: Final = MIB
 """Bytes that cells must open on average to be checked in parallel."""
 _PARALLEL_MOST: Final = GIB
 """Bytes that cells checked in parallel may hold together; if they need more, they are checked in turn."""
-
-
-class Hearer(Protocol):
-    """Hears what an opening holds while it is read, cell by cell, before any of a cell is checked."""
-
-    def roots(self, roots: Sequence[bytes]) -> None:
-        """Hear the roots of the groups, which hash to the receipt's trace root."""
-        ...
-
-    def cell(self, cell: Cell, digests: Sequence[bytes]) -> None:
-        """Hear the digests of the frames that open a cell, all cells in order."""
-        ...
 
 
 def verify(
@@ -122,10 +111,27 @@ def verify(
 
 def holder_for(key: Key | Model, challenge: Challenge) -> Holder:
     """Return the holder that checks products. Raises InputError if the challenge is for another kind."""
-    holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
-    if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
+    require_kind(key, challenge)
+    return KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
+
+
+def require_kind(holds: Key | Model | ProofHolds, challenge: Challenge) -> None:
+    """Raise InputError unless a challenge asks for what it takes to check its opening with what is held."""
+    hints = not isinstance(holds, Model)
+    proof = holds.asked.public_id if isinstance(holds, ProofHolds) else None
+    asked = None if challenge.proof is None else challenge.proof.public_id
+    if (challenge.hints, challenge.tables, asked) != (hints, hints, proof):
         raise InputError("the challenge asks for other openings than this key needs; make one for this key")
-    return holder
+
+
+def checks_for(
+    holds: Key | Model | ProofHolds, claim: Claim, challenge: Challenge, kernels: Kernels
+) -> Checks:
+    """Return what checks one opening. Raises InputError if the challenge is for another kind."""
+    if isinstance(holds, ProofHolds):
+        require_kind(holds, challenge)
+        return holds.checks(claim, challenge, kernels)
+    return Checks(holder_for(holds, challenge))
 
 
 def audit(
@@ -139,12 +145,16 @@ def audit(
     progress: Callable[[int], None] | None,
     evidence: bool = False,
     hearer: Hearer | None = None,
+    ending: Ending | None = None,
 ) -> Verified:
     """Run :func:`verify` from step 6 on, for any holder.
 
-    With a ``hearer`` the opening is hashed while it is read, once, and has to be what the node signed.
+    With a ``hearer`` the opening is hashed while it is read, once, and has to be what the node signed. An
+    ``ending`` checks the frame that follows the cells, if the challenge asks for one.
     """
     require_ieee()
+    if (challenge.proof is None) != (ending is None):
+        raise InputError("a public proof is checked if the challenge asks for one, and only then")
     check_challenge(claim, challenge)
     most = require_openable(
         holder.card.program,
@@ -160,7 +170,15 @@ def audit(
     parallel = _worth_threads(claim, challenge) and most * kernels.map_depth() <= _PARALLEL_MOST
     again = None if evidence or hearer is not None else place(opening)
     check = partial(
-        _check_opening, holder, claim, challenge, opening, kernels, parallel=parallel, hearer=hearer
+        _check_opening,
+        holder,
+        claim,
+        challenge,
+        opening,
+        kernels,
+        parallel=parallel,
+        hearer=hearer,
+        ending=ending,
     )
     size, first = 0, None
     try:
@@ -211,6 +229,7 @@ def _check_opening(
     progress: Callable[[int], None] | None,
     watched: bool,
     hearer: Hearer | None,
+    ending: Ending | None,
 ) -> int:
     """Run steps 1, 2 and 6 to 10 of an opening, frame by frame, and return the number of bytes read."""
     frames = Frames(opening, kernels.map_depth(), watched=watched)
@@ -228,6 +247,8 @@ def _check_opening(
                 progress(cell.b - cell.a)
         if tuple(checked) != challenge.cells:
             raise VerificationError(10, "a cell was not checked")
+        if ending is not None:
+            _check_ending(ending, frames)
         end = frames.close(claim.receipt, challenge.digest)
     except VerificationError as e:
         if not watched:
@@ -237,6 +258,14 @@ def _check_opening(
     if watched:
         frames.require_signed(end)
     return frames.count
+
+
+def _check_ending(ending: Ending, frames: Frames) -> None:
+    """Check the frame that follows the cells."""
+    frame = frames.piece(ending.limit)
+    if frame is None:
+        raise VerificationError(10, "the opening has no public proof")
+    ending.check(bytes(frame))
 
 
 def _heard(opened: Iterable[Opened], frames: Frames, hearer: Hearer) -> Iterator[Opened]:

@@ -109,6 +109,7 @@ PUBLIC = {
     for name in (
         "beacons/checking",
         "public/evaluation",
+        "public/openings",
         "public/products",
         "public/proving",
         "public/reading",

@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 from client.standin import KERNELS, NAME, Service, model, prompter
-from gateway.standing import CHAT, IDENTITIES, STREAM, asked, gateway, honest, settled, standing, the_model
+from client.test_public_audits import proving, published, terms
+from gateway.standing import (
+    CHAT,
+    IDENTITIES,
+    MORE,
+    STREAM,
+    asked,
+    gateway,
+    honest,
+    settled,
+    standing,
+    the_model,
+)
 from proofcompute import write_key
 from proofcompute.errors import InputError
 from proofcompute.gateway import Gateway, Journal, ModelsFile
@@ -22,6 +34,7 @@ from proofcompute.protocol.answer import answer_text
 from proofcompute.protocol.bundle import Bundle
 from proofcompute.protocol.messages import Request
 from proofcompute.prover.node import Answer
+from proofcompute.public.openings import ByPublicProof
 from proofcompute.testing import CHEATS
 from proofcompute.verifier.findings import Finding
 from proofcompute.verifier.judging import verify_evidence
@@ -33,19 +46,21 @@ HELD = {c.name: c for c in CHEATS}
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("held")
     model().save(folder / "weights")
+    published().key.save(folder / "public")
     write_key(model(), KERNELS, folder / "key")
     return folder
 
 
 def audited(files: Path, by: str, *, share: float = 1.0, cells: Any = 16) -> ModelsFile:
-    held = {"weights": str(files / "weights")} if by == "replay" else {"key": str(files / "key")}
+    name = {"replay": "weights", "opening": "key", "public": "public"}[by]
+    held = {name: str(files / name)}
     plan = Audits(by=by, share=share, cells=cells)  # type: ignore[arg-type]
     return ModelsFile(version=1, models=(the_model(audit=plan, **held),))
 
 
-def cheating(name: str, cheat: str) -> Service:
+def cheating(name: str, cheat: str, **options: Any) -> Service:
     """A node that cheats and commits to what it did, and opens it as well as it can."""
-    service = honest(name)
+    service = honest(name, **options)
     node, run = service.node, HELD[cheat].run
 
     def answer(request: Request, **_: Any) -> Answer:
@@ -60,34 +75,53 @@ def cheating(name: str, cheat: str) -> Service:
     return service
 
 
+def proved(name: str, cheat: str | None = None) -> Service:
+    """A node that makes public proofs, as its terms say."""
+    identity = {**IDENTITIES, **MORE}[name]
+    options = {"terms": terms(identity), "open": proving}
+    return honest(name, **options) if cheat is None else cheating(name, cheat, **options)
+
+
 @pytest.mark.parametrize(
     ("by", "cells", "level"),
-    [("replay", 16, "fully audited"), ("opening", 16, "sampled"), ("opening", "all", "fully audited")],
+    [
+        ("replay", 16, "fully audited"),
+        ("opening", 16, "sampled"),
+        ("opening", "all", "fully audited"),
+        ("public", 16, "sampled"),
+        ("public", "all", "fully audited"),
+    ],
 )
 @pytest.mark.parametrize("body", [CHAT, STREAM])
 def test_an_audit_raises_the_level(
     body: dict[str, Any], by: str, cells: Any, level: str, files: Path, synchronous: None
 ) -> None:
-    made = gateway({"north": honest("north")}, models=audited(files, by, cells=cells))
+    north = proved("north") if by == "public" else honest("north")
+    made = gateway({"north": north}, models=audited(files, by, cells=cells))
     (said,) = asked(made, body)
     assert said.status == 200
     (record,) = made.records.newest(1)
     assert record.level == level
     (choice,) = record.choices
     assert choice.audit is not None
-    assert bool(choice.audit.cells) == (by == "opening")
+    assert bool(choice.audit.cells) == (by != "replay")
+    assert choice.audit.by == by
     trust = made.fleet.members["north"].trust
     assert trust.counts.audits == 1
     assert trust.mean > 0.5
 
 
 @pytest.mark.parametrize("cheat", ["other weights", "skipped layer", "edited answer", "other sampler seed"])
-@pytest.mark.parametrize("by", ["replay", "opening"])
+@pytest.mark.parametrize("by", ["replay", "opening", "public"])
 def test_a_cheating_node_is_quarantined_with_evidence(
     cheat: str, by: str, files: Path, synchronous: None
 ) -> None:
+    public = by == "public"
     made = gateway(
-        {"north": cheating("north", cheat), "south": honest("south")},
+        {
+            "north": proved("north", cheat) if public else cheating("north", cheat),
+            "south": proved("south") if public else honest("south"),
+        },
         models=audited(files, by, cells="all"),
         first="north",
         disclose=True,
@@ -102,9 +136,35 @@ def test_a_cheating_node_is_quarantined_with_evidence(
     assert north.state == "quarantined"
     data = made.books.evidence(north.evidence)
     assert data is not None
-    judged = verify_evidence(Bundle.decode(data), model(), kernels=KERNELS)
-    assert judged.finding is Finding.CONTRADICTED
+    for by_whom in (model(), ByPublicProof(published().key)) if public else (model(),):
+        judged = verify_evidence(Bundle.decode(data), by_whom, kernels=KERNELS)
+        assert judged.finding is Finding.CONTRADICTED
     assert north.evidence == first.evidence
+
+
+def test_a_node_that_promises_no_proofs_rests(files: Path, synchronous: None) -> None:
+    made = gateway({"north": honest("north")}, models=audited(files, "public"))
+    (said,) = asked(made, CHAT)
+    assert said.status == 200
+    north = made.fleet.members["north"]
+    assert (north.state, north.quarantined) == ("resting", "")
+    assert "public proofs" in north.why
+    assert made.records.newest(1)[0].level == "receipted"
+    assert north.trust.counts.audits == 0
+    made.fleet.members["north"].proofs = frozenset()
+    assert north.lacking(None) is None
+    north.proofs = frozenset([bytes(32)])
+    assert north.lacking(None) == "it states no terms"
+
+
+def test_a_refusal_of_a_promised_proof_counts_as_one_of_an_opening(files: Path, synchronous: None) -> None:
+    node = proved("north")
+    node.open = lambda *_: (400, {}, b'{"error": {"message": "no", "code": "no"}}')
+    made = gateway({"north": node}, models=audited(files, "public"))
+    asked(made, CHAT)
+    north = made.fleet.members["north"]
+    assert north.state == "quarantined"
+    assert made.records.newest(1)[0].level == "contradicted"
 
 
 def test_quarantine_outlives_the_gateway(files: Path, tmp_path: Path, synchronous: None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from client import test_public_audits as proofs
 from client.campaigns import key
 from client.standin import BASE, KERNELS, MESSAGES, NAME, NODE, OTHER, Service, model
 from ledger.world import digest
@@ -57,7 +58,8 @@ def desk(
     ledger: Ledger, service: Service, plan: Plan, committee: Committee | None = None, **options: Any
 ) -> Desk:
     service.draw = lambda: secrets.token_bytes(32)
-    models = [FleetModel(NAME, model() if plan.replay else key())]
+    holds = options.pop("holds", None) or (model() if plan.replay else key())
+    models = [FleetModel(NAME, holds)]
     nodes = [node(service)]
 
     def failed(verdict: Any, evidence: bytes) -> None:
@@ -138,6 +140,27 @@ def test_a_cheat_is_quarantined_with_evidence_that_is_decided_again(where: str, 
         assert judged.finding is Finding.CONTRADICTED
         # it gets no canaries any more
         assert schedule(ledger, [node()], replace(plan, every=61), time.time()) == 0
+        check_ledger(ledger)
+
+
+@pytest.mark.parametrize("cheat", [None, "other weights"])
+def test_public_proofs_come_to_verdicts_that_anybody_decides(cheat: str | None, tmp_path: Path) -> None:
+    plan = Plan(every=60, cells="all" if cheat else 4, max_tokens=8)
+    service = proofs.service() if cheat is None else proofs.cheating(cheat)
+    with Ledger.make(tmp_path / "ledger") as ledger:
+        made = desk(ledger, service, plan, holds=proofs.holds())
+        scheduled(ledger, made, plan)
+        assert made.run(until_idle=True).states == {"verified" if cheat is None else "contradicted": 1}
+        (one,) = ledger.verdicts.verdicts()
+        assert one.verdict.check == "cells"
+        known = ledger.fleet.node(NODE.public)
+        assert known is not None
+        assert known.state == ("active" if cheat is None else "quarantined")
+        if cheat is not None:
+            data = ledger.verdicts.evidence(one.verdict.evidence_digest)
+            assert data is not None
+            judged = verify_evidence(Bundle.decode(data), proofs.holds(), kernels=KERNELS)
+            assert judged.finding is Finding.CONTRADICTED
         check_ledger(ledger)
 
 

@@ -13,7 +13,8 @@ from proofcompute.arithmetic.definition.bitpack import unpack
 from proofcompute.arrays import U32
 from proofcompute.freivalds.primes import P31
 from proofcompute.freivalds.sets import pack_set
-from proofcompute.protocol.messages import Part
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge, Part
 from proofcompute.protocol.needs import needs
 from proofcompute.protocol.shapes import part_shape
 from proofcompute.public.proving import Answered, coded_challenge
@@ -33,9 +34,22 @@ def altered(
     """An answer with wrong accumulators: what is added, by cell, product and set, to its last column."""
     one = answered(kind, number, cells)
     claim = check_receipt(model(kind), one.request, one.receipt, None)
-    challenge, program = coded_challenge(claim, cells), model(kind).program
-    frames = synthetic.frames(one.opening.read())
-    assert len(frames) == len(challenge.cells) + 2
+    challenge = coded_challenge(claim, cells)
+    frames = with_hints(kind, claim, challenge, synthetic.frames(one.opening.read()), changes)
+    opening = synthetic.closed(frames[:-1], claim.receipt, challenge)
+    return Answered(one.request, one.receipt, io.BytesIO(opening), cells)
+
+
+def with_hints(
+    kind: str,
+    claim: Claim,
+    challenge: Challenge,
+    frames: Sequence[bytes],
+    changes: dict[tuple[int, int, int], Off],
+) -> list[bytes]:
+    """The frames of an opening with wrong accumulators; whatever follows the cells stays as it is."""
+    program, frames = model(kind).program, list(frames)
+    assert len(frames) >= len(challenge.cells) + 2
     for (at, product, place), off in changes.items():
         need = needs(claim.statement, challenge.cells[at])
         n = challenge.cells[at].b - challenge.cells[at].a
@@ -47,8 +61,7 @@ def altered(
         hint[place] = pack_set(values, KERNELS)
         hints = (*part.hints[:product], tuple(hint), *part.hints[product + 1 :])
         frames[at + 1] = Part(part.groups, part.tables, hints).encode()
-    opening = synthetic.closed(frames[:-1], claim.receipt, challenge)
-    return Answered(one.request, one.receipt, io.BytesIO(opening), cells)
+    return frames
 
 
 def head_cells(kind: str) -> list[int]:

@@ -127,7 +127,7 @@ def lying(
     key, layout = mine.key, mine.key.layout
     claim = check_receipt(key, false.request, false.receipt, None)
     challenge = coded_challenge(claim, false.cells)
-    heard, summed = Absorbed(key.public_id, claim, challenge), Sums(key)
+    heard, summed = Absorbed(key.public_id, claim.receipt, challenge), Sums(key)
     false.opening.seek(0)
     holder = CodedHolder(summed, heard.seeds, POSITIONS)
     audit(

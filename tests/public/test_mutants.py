@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
+import synthetic
 from adversary.mutation import PUBLIC, Edit, apply, raised_at, sites
 from beacons.world import ATTESTOR, OTHER
 from proofcompute.beacons import Round
-from proofcompute.errors import VerificationError
+from proofcompute.errors import Cell, VerificationError
 from proofcompute.jobs import NOT_RECEIVED
 from proofcompute.public import evaluation, products
 from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
 from proofcompute.public.proving import prove
 from proofcompute.public.sums import Sums
+from public import opened as openings
 from public import test_products as jobs
 from public.forging import altered, head_cells
 from public.test_attacks import lying
@@ -27,6 +29,7 @@ from public.world import KERNELS, POSITIONS, model, proof, published, request, v
 KIND = "w8a16"
 Attack = Callable[[], object]
 
+OPENINGS = "public.openings"
 EVALUATION, READING = "public.evaluation", "public.reading"
 PROVING, PRODUCTS = "public.proving", "public.products"
 
@@ -73,6 +76,21 @@ def same(head: ProofHead) -> ProofHead:
 def first(head: ProofHead, **changes: Any) -> ProofHead:
     (one,) = head.requests
     return replace(head, requests=(replace(one, **changes),))
+
+
+def opened_as(frames: Callable[[Any], list[bytes]], cells: Any = "all") -> Attack:
+    """An opening for a challenge that asks for a proof, of frames that the node signs."""
+    asked = openings.challenge(cells)
+    data = openings.closed(frames(asked), asked)
+    return lambda: openings.check(asked, data)
+
+
+def proof_of_no_products(asked: Any) -> list[bytes]:
+    return [*synthetic.frames(openings.opened(asked))[:-2], b"a proof of something"]
+
+
+def false_with_the_best_proof(asked: Any) -> list[bytes]:
+    return openings.false_hints(asked, {(openings.last_cell(asked), 0, 0): 1})
 
 
 def a_plane_left_out() -> Attack:
@@ -196,6 +214,16 @@ MUTANTS: dict[str, Mutant] = {
         (Edit(PROVING, "elif sums.u:", "elif False:"),),
         lambda: of(shown(proof(KIND, false()), head=same, made=b"")),
     ),
+    "products that an opening's proof does not fit": Mutant(
+        "public/evaluation:Followed.require: 8: evaluation: a round of sumcheck",
+        (Edit(OPENINGS, ".require(0, sums)", ""),),
+        lambda: opened_as(false_with_the_best_proof),
+    ),
+    "no products, no proof": Mutant(
+        "public/openings:_Evaluated.check: 10: the opening has no products",
+        (never(OPENINGS, "frame"),),
+        lambda: opened_as(proof_of_no_products, (Cell(0, 0, 2),)),
+    ),
     "beacons are checked": Mutant(
         "beacons/checking:tries_before: 6: str(e)",
         (
@@ -250,6 +278,7 @@ MUTANTS: dict[str, Mutant] = {
 OTHERWISE = {
     "public/evaluation:_check_code: 1: evaluation: {} positions": "a tree counts its leaves, too",
     "public/evaluation:_check_code: 1: evaluation: {}": "a path of another length",
+    "public/openings:_Evaluated.check: 1: str(e)": "a proof that does not decode",
     "public/reading:proof_for: 1: str(e)": "a stream that is no proof",
     "public/reading:followed: 1: str(e)": "an evaluation that does not decode",
     "public/reading:followed: 1: the evaluation has": "decoding has this limit, but after reading",

@@ -15,7 +15,7 @@ import httpx
 import proofcompute as pc
 from proofcompute.openai import ProofField, call_of, read_json
 from proofcompute.serving import sockets
-from serving.running import SOON, TERMS, Running, chat_model
+from serving.running import SOON, Running, chat_model
 from synthetic import NODE
 
 CHAT = b"/v1/chat/completions"
@@ -138,7 +138,7 @@ def honest(node: Running, tokens: int = 4, **more: Any) -> Asked:
     call = call_of(read_json(sent, 1 << 20), endpoint="chat")
     with pc.Prompter(chat_model()) as prompter:
         (request,) = call.requests(prompter, nonce=proof.nonce, date=proof.date, node=proof.node)
-    pc.check_receipt(chat_model(), request, proof.receipt, node=NODE.public, terms=TERMS)
+    pc.check_receipt(chat_model(), request, proof.receipt, node=NODE.public, terms=node.service.terms)
     assert base64.b64decode(answer.headers["Proofcompute-Receipt"]) == proof.receipt
     return Asked(request, proof.receipt)
 

@@ -184,10 +184,10 @@ def test_a_client_has_one_opening_and_nothing_is_decoded_for_a_second(
     began, go = threading.Event(), threading.Event()
     opens = opener.open
 
-    def slow(*args: Any) -> None:
+    def slow(*args: Any, **named: Any) -> None:
         began.set()
         assert go.wait(SOON)
-        opens(*args)
+        opens(*args, **named)
 
     monkeypatch.setattr(opener, "open", slow)
     decoded: list[bytes] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proofcompute.protocol.messages.boundary import MAX_BOUNDARY, Boundary
-from proofcompute.protocol.messages.challenge import Challenge
+from proofcompute.protocol.messages.challenge import Challenge, ProofAsked
 from proofcompute.protocol.messages.closing import FramesHash, OpeningEnd, frame_digest, frames_digest
 from proofcompute.protocol.messages.evidence import OUTCOMES, Evidence, Outcome
 from proofcompute.protocol.messages.opening import (
@@ -40,6 +40,7 @@ __all__ = [
     "Part",
     "PartShape",
     "Pipeline",
+    "ProofAsked",
     "Receipt",
     "Request",
     "Stage",

@@ -8,12 +8,37 @@ from functools import cached_property
 from proofcompute.commitments import hashing
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, FormatError, InputError
-from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS
+from proofcompute.limits import (
+    MAX_CELL_ROWS,
+    MAX_CELLS,
+    MAX_CHALLENGE,
+    MAX_POSITIONS,
+    MAX_ROWS,
+    MAX_SEGMENTS,
+)
 
-__all__ = ["Challenge"]
+__all__ = ["Challenge", "ProofAsked"]
 
 KIND = "proofcompute challenge"
 VERSION = 1
+_FIELDS = 6
+"""Elements of a challenge that asks for no proof."""
+
+
+@dataclass(frozen=True)
+class ProofAsked:
+    """The public proof that a challenge asks for besides the cells: an evaluation of all their products."""
+
+    public_id: bytes
+    """The public id of the codes that it is checked with, 32 bytes."""
+    positions: int
+    """Positions of each code that it opens."""
+
+    def __post_init__(self) -> None:
+        if len(self.public_id) != 32:
+            raise FormatError(f"challenge: a public id of {len(self.public_id)} bytes")
+        if not 1 <= self.positions <= MAX_POSITIONS:
+            raise FormatError(f"challenge: {self.positions} positions are outside 1..{MAX_POSITIONS}")
 
 
 @dataclass(frozen=True)
@@ -27,12 +52,16 @@ class Challenge:
     """Whether to open product hints; a verifier that holds the weights computes products itself."""
     tables: bool = True
     """Whether to open rows of weight tables."""
+    proof: ProofAsked | None = None
+    """The public proof that ends the opening; None: the opening has none."""
 
     def __post_init__(self) -> None:
         if not self.cells:
             raise InputError("a challenge names at least one cell")
         if len(self.cells) > MAX_CELLS:
             raise InputError(f"a challenge names at most {MAX_CELLS} cells")
+        if self.proof is not None and not (self.hints and self.tables):
+            raise FormatError("challenge: a public proof is of an opening with hints and tables")
         last = (-1, 0)
         for cell in self.cells:
             if not (0 <= cell.a < cell.b <= MAX_ROWS and cell.b - cell.a <= MAX_CELL_ROWS):
@@ -44,7 +73,9 @@ class Challenge:
     def encode(self) -> bytes:
         """Return the canonical bytes."""
         cells = [tuple(c) for c in self.cells]
-        return wire.encode((KIND, VERSION, self.receipt_digest, cells, int(self.hints), int(self.tables)))
+        proof = () if self.proof is None else (self.proof.public_id, self.proof.positions)
+        kind = (int(self.hints), int(self.tables))
+        return wire.encode((KIND, VERSION, self.receipt_digest, cells, *kind, *proof))
 
     @cached_property
     def digest(self) -> bytes:
@@ -54,7 +85,9 @@ class Challenge:
     @staticmethod
     def decode(data: bytes) -> Challenge:
         """Decode a challenge. Raises FormatError, InputError or LimitError if ``data`` encodes none."""
-        top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what="challenge"), "challenge", n=6)
+        top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what="challenge"), "challenge")
+        if len(top) not in (_FIELDS, _FIELDS + 2):
+            raise FormatError(f"challenge: expected {_FIELDS} or {_FIELDS + 2} elements, found {len(top)}")
         wire.check_head(top, KIND, VERSION)
         cells = []
         for v in wire.as_list(top[3], "cells", max_n=MAX_CELLS):
@@ -71,4 +104,10 @@ class Challenge:
             cells=tuple(cells),
             hints=bool(wire.as_int(top[4], "hints", 0, 1)),
             tables=bool(wire.as_int(top[5], "tables", 0, 1)),
+            proof=ProofAsked(
+                wire.as_bytes(top[6], "public id", 32),
+                wire.as_int(top[7], "positions", 1, MAX_POSITIONS),
+            )
+            if len(top) > _FIELDS
+            else None,
         )

@@ -8,21 +8,26 @@ caps the time that the terms allow by a maximum of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 from proofcompute.arithmetic.version import NUMERICS
 from proofcompute.commitments import hashing
+from proofcompute.commitments.hashing import DIGEST
 from proofcompute.commitments.signing import ED25519, NodeIdentity
 from proofcompute.encoding import wire
-from proofcompute.errors import InputError
-from proofcompute.limits import MAX_TERMS
+from proofcompute.errors import FormatError, InputError
+from proofcompute.limits import MAX_TERMS, MAX_TERMS_PROOFS
 from proofcompute.protocol.messages.signed import MAX_SECONDS, decode_numerics, decode_signer
 
 __all__ = ["Terms"]
 
 KIND = "proofcompute terms"
 VERSION = 1
+_FIELDS = 9
+"""Elements of terms that promise no public proofs."""
 SUITE = "sha256"
 """Hash suite of terms, whatever suite the receipts that name them have."""
 MAX_BASE = 24 * 3600
@@ -47,6 +52,8 @@ class Terms:
     """Version of the canonical arithmetic that the node runs."""
     scheme: str = ED25519
     """Signature scheme, which fixes the sizes of key and signature."""
+    proofs: tuple[bytes, ...] = ()
+    """Public ids of the codes by which the node makes public proofs, ascending, 32 bytes each."""
     signature: bytes = b""
     """Signature over :attr:`signed_digest`, which covers the scheme."""
 
@@ -58,15 +65,26 @@ class Terms:
         ):
             if type(value) is not int or not least <= value <= most:
                 raise InputError(f"terms: {what} is an integer from {least} to {most}, not {value!r}")
+        if len(self.proofs) > MAX_TERMS_PROOFS or any(len(one) != DIGEST for one in self.proofs):
+            raise FormatError(f"terms: at most {MAX_TERMS_PROOFS} public ids of {DIGEST} bytes each")
+        if any(a >= b for a, b in pairwise(self.proofs)):
+            raise FormatError("terms: public ids are in ascending order, each once")
 
     def _fields(self) -> tuple[wire.Value, ...]:
         promise = (self.numerics, self.base, self.rate, self.retention)
-        return (KIND, VERSION, self.scheme, self.node, *promise)
+        proofs = (self.proofs,) if self.proofs else ()
+        return (KIND, VERSION, self.scheme, self.node, *promise, *proofs)
 
     @staticmethod
-    def of(identity: NodeIdentity, *, base: int, rate: int, retention: int) -> Terms:
-        """Make and sign terms. Raises InputError if a number is outside its range."""
-        terms = Terms(base=base, rate=rate, retention=retention, node=identity.public)
+    def of(
+        identity: NodeIdentity, *, base: int, rate: int, retention: int, proofs: Iterable[bytes] = ()
+    ) -> Terms:
+        """Make and sign terms; ``proofs`` are public ids, in any order.
+
+        Raises InputError if a number is outside its range, or there are too many public ids.
+        """
+        ids = tuple(sorted(set(proofs)))
+        terms = Terms(base=base, rate=rate, retention=retention, node=identity.public, proofs=ids)
         return replace(terms, signature=identity.sign(terms.signed_digest))
 
     @cached_property
@@ -90,14 +108,20 @@ class Terms:
         Raises FormatError, LimitError or UnsupportedError if ``data`` encodes none. A verifier calls
         :func:`proofcompute.protocol.promises.check_terms` instead, which checks the signature too.
         """
-        top = wire.as_list(wire.decode(data, limit=MAX_TERMS, what="terms"), "terms", n=9)
+        top = wire.as_list(wire.decode(data, limit=MAX_TERMS, what="terms"), "terms")
+        if len(top) not in (_FIELDS, _FIELDS + 1):
+            raise FormatError(f"terms: expected {_FIELDS} or {_FIELDS + 1} elements, found {len(top)}")
         wire.check_head(top, KIND, VERSION)
-        scheme, node, signature = decode_signer(top[2], top[3], top[8])
+        scheme, node, signature = decode_signer(top[2], top[3], top[-1])
+        proofs = wire.as_list(top[8], "public ids", max_n=MAX_TERMS_PROOFS) if len(top) > _FIELDS else None
+        if proofs is not None and not proofs:
+            raise FormatError("terms: no public ids are left out")
         return Terms(
             numerics=decode_numerics(top[4]),
             base=wire.as_int(top[5], "base seconds", 0, MAX_BASE),
             rate=wire.as_int(top[6], "rows per second", 1, MAX_RATE),
             retention=wire.as_int(top[7], "retention", 0, MAX_SECONDS),
+            proofs=tuple(wire.as_bytes(one, "public id", DIGEST) for one in proofs or ()),
             scheme=scheme,
             node=node,
             signature=signature,
