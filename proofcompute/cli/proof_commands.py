@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,18 +33,19 @@ from proofcompute.cli.options import (
     signer_in,
 )
 from proofcompute.cli.progress import progress
+from proofcompute.cli.proof_workers import RayAddress, WorkerPlaces, proof_work, proved_by_workers
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.freivalds.soundness import GRINDING_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from proofcompute.arithmetic.kernels import Kernels
+    from proofcompute.beacons import Beacon
     from proofcompute.models.model import Model
-    from proofcompute.protocol.messages import Challenge, Request
+    from proofcompute.protocol.messages import Request
     from proofcompute.protocol.samples import Sample
     from proofcompute.prover import RunDirectory
-    from proofcompute.prover.opening import Hearer
+    from proofcompute.prover.node import Node
     from proofcompute.verifier import Verified
 
 __all__ = ["prove", "verify_proof"]
@@ -82,6 +83,8 @@ def prove(
             "--beacon", metavar="FILE", help="Draw cells from this beacon; one for each run, in any order."
         ),
     ] = None,
+    worker: WorkerPlaces = None,
+    ray: RayAddress = None,
     security: ProofBits = PROOF_BITS,
     model: Annotated[Path | None, typer.Option(help="Model file, if it has moved since the run.")] = None,
     identity: Annotated[
@@ -93,43 +96,77 @@ def prove(
 ) -> None:
     """Prove runs to everybody: one file that verify-proof checks with the public key, without weights.
 
+    With --worker, each run gets a file of its own, the same as without workers, in a folder; what the folder
+    has already is not made again.
+
     With --cells or --runs a prover can try receipts until the drawn cells suit it; verify-proof says at what
     work. With --beacon it cannot, as far as those are believed who say that the receipt was there before.
     """
-    check_output(output, force=force)
+    if worker:
+        if force or device != "auto":
+            raise InputError(
+                "--worker names devices, and replaces no file: give it without --device, --force"
+            )
+    elif ray is not None:
+        raise InputError("--ray says where workers are: give --worker with it")
+    else:
+        check_output(output, force=force)
     expect(public, "public key")
+    from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.encoding.files import writing
-    from proofcompute.protocol.claim import Claim
     from proofcompute.prover import RunDirectory
-    from proofcompute.prover.answering import claimed
+    from proofcompute.prover.node import Node
+    from proofcompute.prover.own_run import OwnRun
     from proofcompute.public.holder import positions_for
     from proofcompute.public.proof import ALL
-    from proofcompute.public.proving import OwnAnswer, coded_challenge
+    from proofcompute.public.proving import OwnAnswer
     from proofcompute.public.proving import prove as made
     from proofcompute.public.publishing import load_published
 
-    out, start, backend = Output(json), time.perf_counter(), kernels(device)
+    out, start = Output(json), time.perf_counter()
     directories = [RunDirectory(run) for run in runs]
     for run, directory in zip(runs, directories, strict=True):
         if not run.is_dir():
             raise InputError(f"{run} is not the directory of a run")
         directory.receipt()  # raises if the run is not finished, before the model is read
-    count, total = _drawn(drawn_runs, cells, every=all_), 0
+    count = _drawn(drawn_runs, cells, every=all_)
     beacons = beacons_in(beacon)
     if beacons and count == ALL:
         raise InputError("a beacon draws cells: give --cells or --runs with it")
+    model_path = directories[0].model_path() if model is None else model
+    loaded = load_model(model_path)
+    drawn = [_from(directory, beacons, wanted=bool(beacon)) for directory in directories]
+    total = sum(map(partial(_count, loaded, count), directories, drawn))
+    if worker:
+        from proofcompute.scaling import Proving
+
+        work = {run: proof_work(run, count, one, security) for run, one in zip(runs, drawn, strict=True)}
+        proving = Proving(
+            str(model_path.absolute()),
+            "" if identity is None else str(identity.absolute()),
+            str(public.absolute()),
+        )
+        with progress("prove", len(runs)) as advance:
+            files = proved_by_workers(worker, ray, proving, work, output, advance)
+        _say_each(out, files, total, time.perf_counter() - start)
+        return
+    backend = kernels(device)
     published = load_published(public, backend)
-    loaded = load_model(directories[0].model_path() if model is None else model)
-    answered = []
-    for directory in directories:
-        request, receipt = directory.request(), directory.receipt()
-        drawn_from = beacons.pop(receipt.digest, None)
-        if beacon and drawn_from is None:
-            raise InputError(f"none of the beacons is about the receipt of {directory.path}")
-        claim = Claim(receipt, claimed(loaded, request, receipt))
-        total += sum(c.b - c.a for c in coded_challenge(claim, count, drawn_from).cells)
-        later = _Run(directory, loaded, identity, backend)
-        answered.append(OwnAnswer(request, receipt.encode(), later, count, drawn_from))
+
+    def node_of(directory: RunDirectory) -> Node:
+        signer = directory.identity() if identity is None else NodeIdentity.load(identity)
+        return Node(loaded, signer, device=backend)
+
+    answered = [
+        OwnAnswer(
+            directory.request(),
+            directory.receipt().encode(),
+            OwnRun(partial(node_of, directory), directory),
+            count,
+            one,
+        )
+        for directory, one in zip(directories, drawn, strict=True)
+    ]
     positions = positions_for(published.key.layout, security)
     with progress("prove", total) as advance, writing(output) as stream:
         made(published, loaded, answered, stream, positions=positions, kernels=backend, progress=advance)
@@ -138,36 +175,33 @@ def prove(
     out.result({"proof": str(output), "runs": len(runs), "cells": total, "bytes": nbytes, "seconds": seconds})
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """A node of one run, which is there while it opens, so that the traces of many take no memory."""
+def _from(directory: RunDirectory, beacons: dict[bytes, Beacon], *, wanted: bool) -> Beacon | None:
+    """Take the beacon about a run's receipt. Raises InputError if one is wanted, and none is about it."""
+    found = beacons.pop(directory.receipt().digest, None)
+    if wanted and found is None:
+        raise InputError(f"none of the beacons is about the receipt of {directory.path}")
+    return found
 
-    directory: RunDirectory
-    model: Model
-    identity: Path | None
-    kernels: Kernels
 
-    def open(
-        self,
-        request: Request,
-        receipt: bytes,
-        challenge: Challenge,
-        stream: BinaryIO,
-        *,
-        progress: Callable[[int], None] | None,
-        hearer: Hearer,
-    ) -> None:
-        """See Opens; a trace that is not stored is computed again."""
-        from proofcompute.commitments.signing import NodeIdentity
-        from proofcompute.prover.node import Node
+def _count(model: Model, count: int | Sample, directory: RunDirectory, beacon: Beacon | None) -> int:
+    """Return how many cells a proof opens of a run."""
+    from proofcompute.protocol.claim import Claim
+    from proofcompute.prover.answering import claimed
+    from proofcompute.public.proving import coded_challenge
 
-        directory = self.directory
-        signer = directory.identity() if self.identity is None else NodeIdentity.load(self.identity)
-        node = Node(self.model, signer, device=self.kernels)
-        if directory.has_trace:
-            trace, known = directory.stored(self.model, self.kernels)
-            node.remember(known, trace)
-        node.open(request, receipt, challenge, stream, progress=progress, hearer=hearer)
+    receipt = directory.receipt()
+    claim = Claim(receipt, claimed(model, directory.request(), receipt))
+    return sum(c.b - c.a for c in coded_challenge(claim, count, beacon).cells)
+
+
+def _say_each(out: Output, files: Mapping[Path, tuple[Path, bool]], cells: int, seconds: float) -> None:
+    proofs = []
+    for run, (file, new) in files.items():
+        nbytes = file.stat().st_size
+        out.say(f"{run}: {file}, {size(nbytes)}{'' if new else ', which was there already'}")
+        proofs.append({"run": str(run), "proof": str(file), "bytes": nbytes, "new": new})
+    out.say(f"{len(files)} runs, {cells} cells, {seconds:.1f} s")
+    out.result({"proofs": proofs, "runs": len(files), "cells": cells, "seconds": seconds})
 
 
 def _drawn(runs: str | None, cells: int | None, *, every: bool) -> int | Sample:

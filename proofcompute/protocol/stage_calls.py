@@ -103,10 +103,13 @@ class StepResult(NamedTuple):
             wire.decode(data, limit=MAX_CALL, what="result of a step"), "result of a step", n=3
         )
         rows: dict[int, bytes] = {}
-        for item in wire.as_list(handed, "handed rows", max_n=MAX_ITEMS):
+        groups = wire.as_list(handed, "handed rows", max_n=MAX_ITEMS)
+        for item in groups:
             group, part = wire.as_list(item, "handed rows", n=2)
             rows[wire.as_int(group, "group", 0, MAX_ITEMS)] = wire.as_bytes(part, "rows", max_size=MAX_CALL)
         outputs = _named(emitted)
+        if len(rows) != len(groups) or list(rows) != sorted(rows) or list(outputs) != sorted(outputs):
+            raise FormatError("groups or outputs are not in ascending order, each once")
         return StepResult(wire.as_bytes(boundary, "boundary", max_size=MAX_BOUNDARY), rows, outputs)
 
 

@@ -7,7 +7,9 @@ machine is handed out again by :func:`proofcompute.scaling.executor.handed_out`,
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, final
 
@@ -31,7 +33,7 @@ try:
 except ModuleNotFoundError as e:
     raise lacking(e, "a cluster of machines") from e
 
-__all__ = ["RayExecutor"]
+__all__ = ["RayExecutor", "connected"]
 
 _LOST: Final = (
     RayActorError,
@@ -43,6 +45,9 @@ _LOST: Final = (
     GetTimeoutError,
 )
 """How Ray says that an actor, its process or its machine is gone, or was ended where memory is short."""
+
+_SECONDS: Final = 10.0
+"""Seconds in which a cluster takes a connection."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -107,6 +112,25 @@ def _pinned(device: str) -> Mapping[str, Any]:
     place = Place.parse(device)
     takes = {"num_gpus": place.gpus, "num_cpus": len(place.cores) or (0 if place.gpus else 1)}
     return {**takes, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect this process to a cluster for as long as the block lasts.
+
+    Raises InputError if nothing that is a cluster answers there.
+    """
+    host, colon, port = address.rpartition(":")
+    try:
+        if colon and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), _SECONDS).close()
+        ray.init(address=address, log_to_driver=False)
+    except (OSError, OverflowError, ValueError, RuntimeError) as e:
+        raise InputError(f"no Ray cluster answers at {address}: {e}") from e
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @final

@@ -8,23 +8,23 @@ again, because its worker died in the middle, has the same bytes, and which of t
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.beacons import Beacon
 from proofcompute.commitments.hashing import message_digest
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
-from proofcompute.errors import InputError, MismatchError
+from proofcompute.errors import InputError
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Challenge, Request
 from proofcompute.protocol.samples import Sample
 from proofcompute.prover import RunDirectory
 from proofcompute.prover.node import Node
-from proofcompute.prover.opening import Hearer
+from proofcompute.prover.own_run import OwnRun
 from proofcompute.public.holder import SECURITY, positions_for
 from proofcompute.public.proof import ALL
 from proofcompute.public.proving import OwnAnswer, prove
@@ -82,6 +82,8 @@ class ProofWork:
     """The number of cells, or the runs, that are drawn of each answer; or ALL."""
     beacons: tuple[Beacon | None, ...] = ()
     """What they are drawn from, one for each answer; empty: the receipts' hashes."""
+    security: float = SECURITY
+    """-log2 of the most error that one attempt at the proof may have."""
 
     def __post_init__(self) -> None:
         """Raise InputError unless there are answers, and a beacon for each of them or none at all."""
@@ -101,6 +103,7 @@ class ProofWork:
                 tuple((one.request, one.receipt) for one in self.answers),
                 drawn,
                 tuple(encoded_beacon(beacon) for beacon in self.beacons),
+                float(self.security).hex(),
             )
         )
         return message_digest("sha256", "proof to make", shown).hex()
@@ -115,12 +118,10 @@ class Proving:
 
     model: str
     """Path of the model file."""
-    identity: str
-    """Path of the node's key pair."""
+    identity: str = ""
+    """Path of the node's key pair; empty: the one that a run's directory names."""
     public: str = ""
     """Path of the model's public key, with its codes beside it; empty: no proofs are made."""
-    security: float = SECURITY
-    """-log2 of the most error that one attempt at a proof may have."""
     device: str | None = None
     """The device of workers that were given none; None: the CPU."""
 
@@ -137,22 +138,37 @@ class _Prover:
         self._published: Published | None = None
         if proving.public:
             self._published = load_published(proving.public, self._kernels)
-            self._positions = positions_for(self._published.key.layout, proving.security)
         self._model = Model.load(proving.model)
-        identity = NodeIdentity.load(proving.identity)
-        self._node = Node(self._model, identity, device=self._kernels, trace_bytes=_NO_TRACE)
+        self._node = self._signing(NodeIdentity.load(proving.identity)) if proving.identity else None
+
+    def _signing(self, identity: NodeIdentity) -> Node:
+        return Node(self._model, identity, device=self._kernels, trace_bytes=_NO_TRACE)
+
+    def _own(self, one: ToProve) -> OwnRun:
+        """Return what opens an answer.
+
+        Raises InputError if neither the worker nor the answer's run says who signed it.
+        """
+        directory, node = RunDirectory(one.run) if one.run else None, self._node
+        if node is not None:
+            return OwnRun(lambda: node, directory)
+        if directory is None:
+            raise InputError(
+                "an answer without a run's directory takes the node's identity: give Proving its path"
+            )
+        return OwnRun(lambda: self._signing(directory.identity()), directory)
 
     def __call__(self, work: OpeningWork | ProofWork) -> bytes:
         """Make one opening or proof."""
         stream = io.BytesIO()
         if isinstance(work, OpeningWork):
             one, challenge = work.answer, Challenge.decode(work.challenge)
-            _Own(self._node, one.run).open(Request.decode(one.request), one.receipt, challenge, stream)
+            self._own(one).open(Request.decode(one.request), one.receipt, challenge, stream)
             return stream.getvalue()
         if self._published is None:
             raise InputError("a proof takes the model's public key: give Proving its path")
         answered = [
-            OwnAnswer(Request.decode(one.request), one.receipt, _Own(self._node, one.run), work.cells, beacon)
+            OwnAnswer(Request.decode(one.request), one.receipt, self._own(one), work.cells, beacon)
             for one, beacon in zip(work.answers, work.beacons or (None,) * len(work.answers), strict=True)
         ]
         prove(
@@ -160,36 +176,10 @@ class _Prover:
             self._model,
             answered,
             stream,
-            positions=self._positions,
+            positions=positions_for(self._published.key.layout, work.security),
             kernels=self._kernels,
         )
         return stream.getvalue()
-
-
-@dataclass(frozen=True, eq=False)
-class _Own:
-    """The worker's node, which reads the trace of a run when it opens it, so that many take no memory."""
-
-    node: Node
-    run: str
-
-    def open(
-        self,
-        request: Request,
-        receipt: bytes,
-        challenge: Challenge,
-        stream: BinaryIO,
-        *,
-        progress: Callable[[int], None] | None = None,
-        hearer: Hearer | None = None,
-    ) -> None:
-        """See :class:`proofcompute.public.proving.Opens`; a trace that is not stored is computed again."""
-        if self.run and (directory := RunDirectory(self.run)).has_trace:
-            trace, known = directory.stored(self.node.model, self.node.kernels)
-            if known.encode() != receipt:
-                raise MismatchError(f"{self.run} is the run of another receipt")
-            self.node.remember(known, trace)
-        self.node.open(request, receipt, challenge, stream, progress=progress, hearer=hearer)
 
 
 def prove_all(

@@ -126,3 +126,48 @@ def test_runs_and_beacons_of_a_proof(files: Files, public: Path, tmp_path: Path)
     assert done("inspect", tmp_path / "drawn")["beacons"] == 1
     text = refused("verify-proof", public, tmp_path / "drawn", *asked, "--cells", 3)
     assert "without an attestor whom you believe" in text
+
+
+def test_workers_prove_each_run_with_the_bytes_of_one_process(
+    files: Files, public: Path, tmp_path: Path
+) -> None:
+    """One run names the node's identity, the other has its own, and its trace is gone."""
+    done("request", files.model, "--prompt", "Another one", "--max-tokens", 3, "-o", tmp_path / "request")
+    done("run", files.model, tmp_path / "request", "-o", tmp_path / "run")
+    (tmp_path / "run" / "trace").unlink()
+    both = (files.run, tmp_path / "run")
+    options = ("-o", tmp_path / "proofs", "--cells", 4, "--device", "auto")
+    two = ("--worker", "numpy", "--worker", "numpy")
+    made = done("prove", public, *both, *options, *two)
+    assert (made["runs"], made["cells"]) == (2, 8)
+    for number, (run, one) in enumerate(zip(both, made["proofs"], strict=True)):
+        alone = tmp_path / f"alone{number}"
+        done("prove", public, run, "-o", alone, "--cells", 4)
+        assert (one["run"], one["new"], one["bytes"]) == (str(run), True, alone.stat().st_size)
+        assert Path(one["proof"]).read_bytes() == alone.read_bytes()
+    again = done("prove", public, *both, *options, *two)
+    assert [one["new"] for one in again["proofs"]] == [False, False]
+    assert [one["proof"] for one in again["proofs"]] == [one["proof"] for one in made["proofs"]]
+    safer = done("prove", public, files.run, *options, *two[:2], "--security", 110)
+    assert safer["proofs"][0]["new"] is True  # another proof than the one that was there
+    said = call("prove", public, *both, *options, *two).out
+    assert said.count("which was there already") == 2
+
+
+def test_workers_say_what_they_cannot_prove(files: Files, public: Path, tmp_path: Path) -> None:
+    auto = ("--device", "auto")
+    one = ("prove", public, files.run, "-o", tmp_path / "proofs", "--worker", "numpy")
+    assert "names devices" in refused(*one, "--device", "cpu")
+    assert "names devices" in refused(*one, *auto, "--force")
+    assert "give --worker with it" in refused("prove", public, files.run, "-o", tmp_path / "p", "--ray", "x")
+    (tmp_path / "file").touch()
+    assert "is no folder" in refused(
+        "prove", public, files.run, "-o", tmp_path / "file", "--worker", "cpu", *auto
+    )
+    assert "names no cores" in refused(*one[:-1], "cpu@x", *auto)
+    done("identity", "-o", tmp_path / "other")
+    result = call(*one, *auto, "--cells", 2, "--identity", tmp_path / "other", "--json")
+    assert result.status == 2
+    assert f"{files.run}: " in result.err
+    assert "not signed by this identity" in result.json["error"]
+    assert list((tmp_path / "proofs").glob("*/*")) == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from ray.cluster_utils import Cluster
 import proofcompute as pc
 import synthetic
 from proofcompute.errors import InputError
+from proofcompute.protocol.messages import Request
+from proofcompute.prover import RunDirectory
+from proofcompute.prover.node import Node
 from proofcompute.public.publishing import publish
 from proofcompute.scaling import (
     Auditing,
@@ -145,6 +149,24 @@ def every_proof_once(folder: Path) -> None:
     assert isinstance(found.error, InputError), found.error
 
 
+def every_proof_by_the_command(folder: Path, address: str) -> None:
+    """The command connects to the cluster by itself, and each file has the bytes of one process."""
+    run = RunDirectory(folder / "run")
+    asked = Request.decode(works()[0].request)
+    run.begin(asked)
+    run.remember_model(folder / "model")
+    run.remember_identity(synthetic.NODE, None)
+    node = Node(MODEL, synthetic.NODE, device=synthetic.KERNELS)
+    session = node.run(asked)
+    run.finish(session, node.commit(session))
+    command = [sys.executable, "-m", "proofcompute", "prove", str(folder / "public"), str(run.path)]
+    subprocess.run([*command, "-o", str(folder / "alone"), "--cells", "3", "--device", "numpy"], check=True)
+    command += ["-o", str(folder / "proofs"), "--cells", "3", "--worker", "numpy", "--ray"]
+    subprocess.run([*command, address], check=True)
+    (made,) = (folder / "proofs").glob("*/*")
+    assert made.read_bytes() == (folder / "alone").read_bytes()
+
+
 def as_processes_do(folder: Path) -> None:
     executor, seed = RayExecutor(2), bytes([3] * 32)
     key = keygen_sharded(executor, folder / "model", workers=1, seed=seed, device="numpy")
@@ -177,6 +199,7 @@ def main(folder: Path) -> None:
         start = time.monotonic()
         every_proof_once(folder)
         print(f"proofs after {time.monotonic() - start:.0f} s", flush=True)
+        every_proof_by_the_command(folder, made.address)
         as_processes_do(folder)
     finally:
         ray.shutdown()

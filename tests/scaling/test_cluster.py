@@ -19,12 +19,15 @@ SOON = 900
 
 
 def test_a_cluster_is_connected_first() -> None:
-    from proofcompute.scaling.cluster import RayExecutor
+    from proofcompute.scaling.cluster import RayExecutor, connected
 
     with pytest.raises(InputError, match=r"ray\.init"):
         RayExecutor(1)
     with pytest.raises(InputError, match="0 workers"):
         RayExecutor(0)
+    for address in ("127.0.0.1:9", "127.0.0.1:99999"):
+        with pytest.raises(InputError, match="no Ray cluster answers"), connected(address):
+            pass
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def proving(folder: Path) -> Proving:
         MODEL.save(folder / "model")
         synthetic.NODE.save(folder / "identity")
         write_published(MODEL, synthetic.KERNELS, folder / "public")
-    return Proving(str(folder / "model"), str(folder / "identity"), str(folder / "public"), SECURITY)
+    return Proving(str(folder / "model"), str(folder / "identity"), str(folder / "public"))
 
 
 def answers() -> list[ToProve]:
@@ -58,8 +58,8 @@ def todo() -> list[OpeningWork | ProofWork]:
     first, second = answers()
     return [
         OpeningWork(first, challenge),
-        ProofWork((first,), cells=3),
-        ProofWork((first, second), Sample(cells=2)),
+        ProofWork((first,), cells=3, security=SECURITY),
+        ProofWork((first, second), Sample(cells=2), security=SECURITY),
     ]
 
 
@@ -112,8 +112,10 @@ def test_the_trace_of_a_run_is_read_and_not_computed(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Node, "_again", lambda *_: pytest.fail("the trace is in the run's directory"))
     worker = makes("numpy")
     monkeypatch.undo()
-    work = ProofWork((one,), cells=3)
+    work = ProofWork((one,), cells=3, security=SECURITY)
     assert worker(work) == alone(replace(work, answers=(replace(one, run=""),)), tmp_path)
+    run.remember_identity(synthetic.NODE, None)
+    assert replace(makes, identity="")("numpy")(work) == worker(work)
     other = replace(answers()[1], run=one.run)
     with pytest.raises(MismatchError, match="another receipt"):
         makes("numpy")(OpeningWork(other, works()[0].challenge))
@@ -129,6 +131,7 @@ def test_what_cannot_be_made_says_why(tmp_path: Path) -> None:
     for maker, work, error in (
         (makes, OpeningWork(replace(first, receipt=foreign.encode()), works()[0].challenge), MismatchError),
         (replace(makes, public=""), todo()[1], InputError),
+        (replace(makes, identity=""), todo()[0], InputError),  # nothing says who signed
         (replace(makes, model=str(tmp_path / "none")), todo()[0], InputError),
     ):
         ((_, found),) = prove_all(Processes(1), maker, [work], made, devices=["numpy"])
@@ -148,6 +151,7 @@ def test_names_tell_work_apart() -> None:
         ProofWork((first,)),
         ProofWork((second, first), Sample(cells=2)),
         ProofWork((first,), Sample(cells=3)),
+        ProofWork((first,), Sample(cells=3), security=SECURITY),
         OpeningWork(second, works()[0].challenge),
     ]
     assert len({one.name for one in some}) == len(some)
