@@ -101,7 +101,7 @@ docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/browser/installed $(VENV)/vyper/installed $(VENV)/bittensor/installed ## the property tests with many more examples, and the slow tests
+fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/browser/installed $(VENV)/vyper/installed $(VENV)/bittensor/installed $(VENV)/bittensor10/installed ## the property tests with many more examples, and the slow tests
 	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/dev ## build a wheel with kernels for all levels of x86-64 (on Linux, with a C compiler)
@@ -184,6 +184,12 @@ $(VENV)/vyper/installed: $(VENV)/python $(JUDGES)/vyper.txt
 $(VENV)/bittensor/installed: $(VENV)/python $(JUDGES)/bittensor.txt
 	$(BIN)/python -m venv --clear $(VENV)/bittensor
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bittensor/bin/python -m pip -qq install --require-hashes --requirement $(JUDGES)/bittensor.txt
+	@touch $@
+
+# The SDK before that one, which has Axon and Dendrite, and what the library itself takes.
+$(VENV)/bittensor10/installed: $(VENV)/python $(JUDGES)/bittensor10.txt
+	$(BIN)/python -m venv --clear $(VENV)/bittensor10
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bittensor10/bin/python -m pip -qq install --require-hashes --requirement $(JUDGES)/bittensor10.txt
 	@touch $@
 
 # Ray, and what reads buckets, which takes older versions of some packages than the library's tests have.

@@ -11,6 +11,7 @@ __all__ = ["EXTRA_OF", "install", "lacking"]
 EXTRA_OF: Final = {
     "aiohttp": "gateway",
     "alembic": "ledger",
+    "bittensor": "bittensor10",
     "bittensor_core": "bittensor",
     "cryptography": "clouds",
     "dag_cbor": "filecoin",

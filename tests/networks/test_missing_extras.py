@@ -18,7 +18,17 @@ from proofcompute import networks
 from proofcompute.errors import UnsupportedError
 
 HIDDEN = (
-    *("bittensor_core", "cryptography", "dag_cbor", "dcap_qvl", "eth_abi", "eth_keys", "httpx", "jsonschema"),
+    *(
+        "bittensor",
+        "bittensor_core",
+        "cryptography",
+        "dag_cbor",
+        "dcap_qvl",
+        "eth_abi",
+        "eth_keys",
+        "httpx",
+        "jsonschema",
+    ),
     *("jwt", "multiformats", "referencing", "rfc8785", "solders", "yaml"),
 )
 """What the extras of the adapters install."""
@@ -36,6 +46,7 @@ LACKING: dict[str, tuple[str, str, Callable[[], object]]] = {
     "cluster, YAML": ("yaml", "cluster", call("cluster.forms", "read_yaml", b"a: 1\n", 9, "cluster")),
     "cluster, schemas": ("jsonschema", "cluster", call("cluster.forms", "fault", {}, {}, "cluster")),
     "bittensor": ("bittensor_core", "bittensor", call("bittensor.auth", "core")),
+    "bittensor, synapses": ("bittensor", "bittensor10", call("bittensor.synapse", "exchanges")),
     "bittensor, requests": ("httpx", "client", call("bittensor.http", "signing", None, "")),
     "clouds, tokens": ("jwt", "clouds", call("clouds.tokens", "_library")),
     "clouds, quotes": ("dcap_qvl", "clouds", call("clouds.quotes", "_library")),

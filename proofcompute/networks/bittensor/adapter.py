@@ -21,6 +21,7 @@ class Bittensor:
             adopter="validators of a subnet who score miners by what audits found, and their miners",
             offers=(
                 "signed requests between hotkeys (btauth/1), for httpx and for nodes' proof endpoints",
+                "receipts and openings between Axon and Dendrite of SDK 10, and audits by them",
                 "weights of miners from the intervals of trust that audits leave; the rule is our own",
             ),
             interface="theirs",
