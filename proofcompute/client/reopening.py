@@ -8,7 +8,7 @@ The receipts commit to all of these rows, so nobody need be trusted for them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol, final
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from proofcompute.commitments.frontier import Frontier
 from proofcompute.commitments.hashing import hash_rows
 from proofcompute.errors import InputError, ServiceError, VerificationError, about
+from proofcompute.limits import MIB
 from proofcompute.models.card import HasCard
 from proofcompute.protocol.messages import Challenge, Pipeline, Request
 from proofcompute.protocol.stages import stage_plans
@@ -27,6 +28,8 @@ __all__ = ["StageOpener", "TraceLink"]
 
 CHUNK: Final = 256
 """Most rows that are given or asked for at a time."""
+_PIECE: Final = 16 * MIB
+"""Most bytes of rows at a time, unless a single row has more."""
 _TRIES: Final = 3
 """How often a trace is brought back that is gone again at once, since the node has others to keep."""
 
@@ -114,11 +117,16 @@ class StageOpener:
         widths = [self._program.group_bytes(group) for group in plan.reads]
         given = [self._rows_of(group) for group in plan.reads]
         handle = link.again(self._request, self._receipts[stage], self._roots)
-        for a in range(0, self._rows, CHUNK) if given else ():
-            b = min(self._rows, a + CHUNK)
+        for a, b in self._pieces(sum(widths)) if given else ():
             link.give(handle, b, [rows[a * w : b * w] for rows, w in zip(given, widths, strict=True)])
         while not link.keep(handle):
             pass
+
+    def _pieces(self, width: int) -> Iterator[tuple[int, int]]:
+        """Yield the rows of the answer in pieces of a bounded number of bytes, of ``width`` in a row."""
+        step = max(1, min(CHUNK, _PIECE // width))
+        for a in range(0, self._rows, step):
+            yield a, min(self._rows, a + step)
 
     def _rows_of(self, group: int) -> bytes:
         """Return all rows of a group, which the stage that wrote it may have to hand on again."""
@@ -141,8 +149,7 @@ class StageOpener:
         plan, program, link = self._plans[stage], self._program, self._links[stage]
         grown = {group: Frontier(self._request.suite) for group in plan.hands}
         parts: dict[int, list[bytes]] = {group: [] for group in plan.hands}
-        for a in range(0, self._rows, CHUNK):
-            b = min(self._rows, a + CHUNK)
+        for a, b in self._pieces(sum(program.group_bytes(group) for group in plan.hands)):
             found = link.rows(self._request, self._receipts[stage], a, b)
             if [len(part) for part in found] != [(b - a) * program.group_bytes(g) for g in plan.hands]:
                 raise VerificationError(1, f"stage {stage} gave other rows than were asked for")

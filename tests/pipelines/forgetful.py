@@ -11,6 +11,7 @@ from pipelines.line import IDENTITIES, PIPELINE, answered, auditor, request
 from proofcompute.client.pipeline import PipelineAnswer
 from proofcompute.client.reopening import StageOpener
 from proofcompute.errors import ServiceError
+from proofcompute.protocol.messages import Pipeline
 from proofcompute.prover.stages import StageNode
 
 MODEL = synthetic.model()
@@ -21,6 +22,19 @@ def stage(number: int, **options: Any) -> StageNode:
     """A stage's node that has just started."""
     part = MODEL.part(PIPELINE.segments(number))
     return StageNode(part, IDENTITIES[number], PIPELINE, number, device=synthetic.KERNELS, **options)
+
+
+def halves(model: pc.Model) -> tuple[Pipeline, Callable[[], list[StageNode]]]:
+    """A pipeline of two stages for any model, and what starts their nodes."""
+    pipeline = Pipeline.of([1, len(model.program.segments)], [one.public for one in IDENTITIES[:2]])
+
+    def started() -> list[StageNode]:
+        return [
+            StageNode(model.part(pipeline.segments(i)), IDENTITIES[i], pipeline, i, device=synthetic.KERNELS)
+            for i in range(2)
+        ]
+
+    return pipeline, started
 
 
 def honest() -> PipelineAnswer:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+import encoders
 import proofcompute as pc
 import synthetic
 from adversary.mutation import Edit, apply
-from pipelines.forgetful import STAGES, Changed, Silent, audited, honest, opener, stage
+from pipelines.forgetful import STAGES, Changed, Silent, audited, halves, honest, opener, stage
 from pipelines.line import IDENTITIES, MIDDLE, PIPELINE, answered, auditor, request
 from proofcompute.client.pipeline import ask_pipeline
-from proofcompute.client.reopening import StageOpener
+from proofcompute.client.reopening import CHUNK, StageOpener
 from proofcompute.errors import (
     BusyError,
     ExecutionError,
@@ -26,7 +28,7 @@ from proofcompute.errors import (
     ServiceError,
     VerificationError,
 )
-from proofcompute.protocol.messages import Pipeline, Receipt, Request
+from proofcompute.protocol.messages import Receipt, Request
 from proofcompute.prover.stage_runs import IDLE, StageRuns
 from proofcompute.prover.stage_traces import AGAIN
 from proofcompute.prover.stages import NotKeptError, StageNode
@@ -82,22 +84,42 @@ def test_rows_are_kept_only_if_they_are_wanted() -> None:
     assert {g: len(data) for g, data in honest().handed.items()} == {g: rows * w for g, w in widths.items()}
 
 
-def test_networks_that_are_no_decoders_open_again() -> None:
+def network() -> tuple[pc.Model, Request]:
+    """More rows than are given or computed at a time."""
     model = random_network([8, 16, 16, 4])
-    pipeline = Pipeline.of([1, 3], [IDENTITIES[0].public, IDENTITIES[1].public])
-    nodes = [
-        StageNode(model.part(pipeline.segments(i)), IDENTITIES[i], pipeline, i, device=synthetic.KERNELS)
-        for i in range(2)
-    ]
-    asked = replace(sample_request(model, 5), node=pipeline.digest)
-    answer = ask_pipeline(model, asked, pipeline, nodes)
-    fresh = [
-        StageNode(model.part(pipeline.segments(i)), IDENTITIES[i], pipeline, i, device=synthetic.KERNELS)
-        for i in range(2)
-    ]
-    opens = StageOpener(model, asked, pipeline, fresh, answer.receipts, answer.roots)
+    return model, sample_request(model, 2 * CHUNK + 88)
+
+
+def encoder() -> tuple[pc.Model, Request]:
+    """Every row depends on all rows, so that a stage computes all of them at once."""
+    model = encoders.model()
+    assert model.program.reads_all
+    return model, encoders.request(model)
+
+
+@pytest.mark.parametrize("made", [network, encoder])
+def test_models_that_generate_nothing_open_again(made: Callable[[], tuple[pc.Model, Request]]) -> None:
+    model, asked = made()
+    pipeline, started = halves(model)
+    asked = replace(asked, node=pipeline.digest)
+    answer = ask_pipeline(model, asked, pipeline, started())
+    opens = StageOpener(model, asked, pipeline, started(), answer.receipts, answer.roots)
     judge = pc.Auditor(model, device=synthetic.KERNELS, pipeline=pipeline)
-    assert judge.audit(asked, answer.receipts[1], lambda c: opens.open(1, c), "all").complete
+    for number in (1, 0):
+        found = judge.audit(asked, answer.receipts[number], partial(opens.open, number), 6)
+        assert found.cells == 6
+
+
+def test_rows_go_in_pieces_of_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of pictures are large; a single one goes by itself, however large it is."""
+    width = MODEL.program.group_bytes(2)
+    for nbytes, most in ((3 * width, 3), (1, 1)):
+        monkeypatch.setattr("proofcompute.client.reopening._PIECE", nbytes)
+        asked: list[int] = []
+        first = Changed(stage(0), "rows", lambda found, asked=asked: asked.append(len(found[0])) or found)  # type: ignore[misc]
+        assert audited(opener([first, stage(1), stage(2)], kept=False), MIDDLE).complete
+        assert max(asked) == most * width
+        assert sum(asked) == len(honest().handed[2])
 
 
 # -- what a stage refuses ------------------------------------------------------------------------------------

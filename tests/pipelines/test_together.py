@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
+import encoders
 import proofcompute as pc
 import synthetic
-from pipelines.forgetful import STAGES, stage
-from pipelines.line import IDENTITIES, PIPELINE, request
+from pipelines.forgetful import STAGES, halves, stage
+from pipelines.line import PIPELINE, request
 from proofcompute.arrays import Array
 from proofcompute.client.pipeline import PipelineAnswer, ask_pipeline
 from proofcompute.errors import DeviceError, ExecutionError, InputError
 from proofcompute.protocol.boundaries import Handed
-from proofcompute.protocol.messages import Pipeline, Request
+from proofcompute.protocol.messages import Request
 from proofcompute.protocol.stage_calls import StepCall
 from proofcompute.prover.stages import StageAnswer, StageNode
 from proofcompute.serving.stage_work import StageWork
-from proofcompute.testing import random_network, sample_request
 
 MODEL = synthetic.model()
 
@@ -96,28 +96,36 @@ def test_what_is_computed_together_is_what_each_gets_alone(shift: int) -> None:
 
 
 def test_programs_that_read_all_rows_are_computed_together_too() -> None:
-    model = random_network([8, 16, 16, 4])
-    pipeline = Pipeline.of([1, 3], [IDENTITIES[0].public, IDENTITIES[1].public])
-    both = [replace(sample_request(model, n), node=pipeline.digest) for n in (5, 300)]
-
-    def made() -> list[StageNode]:
-        return [
-            StageNode(model.part(pipeline.segments(i)), IDENTITIES[i], pipeline, i, device=synthetic.KERNELS)
-            for i in range(2)
-        ]
-
+    model = encoders.model()
+    assert model.program.reads_all
+    pipeline, started = halves(model)
+    texts = (encoders.TOKENS, encoders.TOKENS * 4)
+    both = [replace(encoders.request(model, text), node=pipeline.digest) for text in texts]
     runs = []
     for one in both:
-        heard: list[Any] = [Heard(node) for node in made()]
+        heard: list[Any] = [Heard(node) for node in started()]
         ask_pipeline(model, one, pipeline, heard)
         runs.append([node.heard for node in heard])
-    first, second = made()
-    for number, node in enumerate((first, second)):
+    for number, node in enumerate(started()):
         for one in both:
             node.begin(one)
         pairs = [run[number][0] for run in runs]
         for found, (_, wanted) in zip(node.steps([call for call, _ in pairs]), pairs, strict=True):
             assert same(found, wanted)
+
+
+def test_a_part_of_rows_that_all_depend_on_each_other_fails_alone() -> None:
+    model = encoders.model()
+    pipeline, started = halves(model)
+    node, both = started()[0], []
+    for text in (encoders.TOKENS, encoders.TOKENS * 4):
+        both.append(replace(encoders.request(model, text), node=pipeline.digest))
+        node.begin(both[-1])
+    rows = len(encoders.TOKENS)  # all of the first, and some of the second
+    first, second = node.steps([StepCall(one.digest, rows, (), ()) for one in both])
+    assert isinstance(first, StageAnswer)
+    assert isinstance(second, InputError)
+    assert "takes all of them" in str(second)
 
 
 # -- what goes wrong -----------------------------------------------------------------------------------------
