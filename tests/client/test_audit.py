@@ -12,8 +12,9 @@ import pytest
 import proofcompute as pc
 from proofcompute.cli import main
 from proofcompute.prover import finishing, make_receipt
-from serving.running import Running
-from synthetic import NODE
+from proofcompute.public.publishing import publish
+from serving.running import Running, chat_model, running
+from synthetic import KERNELS, NODE
 
 
 def audited(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any], str]:
@@ -44,6 +45,29 @@ def test_an_honest_node_passes(
     assert status == 0, (found, err)
     assert found["states"][state] == 3
     assert (found["cells"] > 0) == (state == "verified")
+
+
+def test_a_node_is_audited_by_public_proofs_and_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes = publish(chat_model(), KERNELS)
+    codes.key.save(tmp_path / "public")
+    pc.NodeIdentity.new().save(tmp_path / "identity")
+    promised = pc.Terms.of(NODE, base=30, rate=100, retention=86_400, proofs=[codes.key.public_id])
+    with running(published=[codes], terms=promised) as node:
+        words = (node.url, "--public", tmp_path / "public", "--count", 1)
+        status, found, err = audited(capsys, *words, "--cells", 3)
+        assert (status, found["states"]["verified"]) == (0, 1), err
+        evidence = ("--evidence", tmp_path / "shown", "--identity", tmp_path / "identity")
+        opener = node.service.models["tiny"].runner.opener
+        honest, opener.identity = opener.identity, pc.NodeIdentity.new()
+        status, found, err = audited(capsys, *words, *evidence)
+        opener.identity = honest
+        assert status == 1, (found, err)
+    with running() as plain:  # its terms promise no proofs, so there is nothing to blame it for
+        status, found, err = audited(capsys, plain.url, "--public", tmp_path / "public", "--count", 1)
+        assert status == 2
+        assert "promise no public proofs" in found["error"]
 
 
 def test_canaries_are_checked_by_a_policy_that_spares_none(

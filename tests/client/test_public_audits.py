@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,6 +14,7 @@ import pytest
 
 import synthetic
 from client.standin import BASE, KERNELS, NAME, NODE, OTHER, Service, model
+from proofcompute.cli import main
 from proofcompute.client import Challenger, Checked, ProofTransport
 from proofcompute.client.contradictions import evidence_of
 from proofcompute.client.verdicts import audited_state
@@ -205,6 +207,25 @@ def test_a_cheat_is_caught_and_anybody_finds_the_same(cheat: str) -> None:
         found = verify_evidence(bundle, other, kernels=KERNELS)
         assert found.finding is Finding.UNDECIDED
         assert any("card" in one or "public key" in one for one in found.unchecked)
+
+
+def test_the_command_decides_evidence_with_the_public_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published().key.save(tmp_path / "public")
+    made = cheating("other weights")
+    audited = challenger(made).audit(asked(made), "all")
+    bundle, _ = evidence_of(audited, model().card, ME)
+    assert bundle is not None
+    bundle.save(tmp_path / "evidence")
+    words = ["verify-evidence", str(tmp_path / "evidence"), "--device", "numpy", "--json"]
+    assert main([*words, "--public", str(tmp_path / "public")]) == 0
+    assert '"contradicted"' in capsys.readouterr().out
+    (tmp_path / "card").write_bytes(model().card.encode())
+    assert main([*words, "--card", str(tmp_path / "card")]) == 3
+    both = ["--card", str(tmp_path / "card"), "--public", str(tmp_path / "public")]
+    assert main([*words, *both]) == 2
+    assert main([*words, "--public", str(tmp_path / "card")]) == 2
 
 
 def test_what_an_honest_node_proved_confirms_or_refutes() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from client import test_public_audits as proofs
 from client.doors import at_door
 from client.standin import NAME, NODE, model
 from ledger.test_desk import cheating
@@ -63,6 +64,26 @@ def test_an_auditor_works_until_its_budget_ends(files: Path, capsys: pytest.Capt
         assert check_ledger(ledger).size >= 1
         (node,) = ledger.fleet.nodes()
         assert node.trust.estimate > 0.5
+
+
+def test_an_auditor_needs_no_secret_where_nodes_prove(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Ledger.make(files / "ledger.db").close()
+    proofs.published().key.save(files / "public")
+    entry = {"name": NAME, "model_id": model().model_id.hex(), "public": "public"}
+    (files / "models.json").write_text(json.dumps({"version": 1, "models": [entry]}))
+    with at_door(proofs.service()) as door:
+        options = [*named(files, door.url), "--every", "0.1", "--cells", "2", "--max-tokens", "4"]
+        status, said = ran(capsys, *options, "--public", "--budget", "300tokens")
+        assert (status, said["against"]) == (4, [])
+        assert said["states"]["verified"] >= 1
+        assert "names no keys or weights" in ran(capsys, *options)[1]["error"]
+        assert ran(capsys, *options, "--public", "--replay")[0] == 2
+    (files / "models.json").write_text(
+        json.dumps({"version": 1, "models": [{"name": NAME, "model_id": model().model_id.hex()}]})
+    )
+    assert "names no public keys" in ran(capsys, *options, "--public")[1]["error"]
 
 
 def test_auditors_that_find_something_say_so_together(

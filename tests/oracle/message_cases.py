@@ -140,6 +140,8 @@ def terms() -> dict[str, list[Any]]:
     return {
         "usual": signed_terms(TERMS),
         "least numbers": signed_terms([*TERMS[:5], 0, 1, 0]),
+        "a public proof": signed_terms([*TERMS, [b"\x05" * 32]]),
+        "sixteen public proofs": signed_terms([*TERMS, [bytes([i]) * 32 for i in range(16)]]),
         "greatest numbers": signed_terms([*TERMS[:4], 2**32 - 1, 86400, 2**32 - 1, 2**32 - 1]),
     }
 
@@ -168,6 +170,8 @@ CHALLENGE: list[Any] = [
 def challenges() -> dict[str, list[Any]]:
     return {
         "three cells": CHALLENGE,
+        "a public proof": [*CHALLENGE, b"\x05" * 32, 46],
+        "a public proof of the most positions": [*CHALLENGE, b"\x05" * 32, 1024],
         "no hints, no tables": put(put(CHALLENGE, (4,), 0), (5,), 0),
         "the largest cell": put(CHALLENGE, (3,), [[4096, (1 << 20) - 128, 1 << 20]]),
     }

@@ -17,6 +17,7 @@ from oracle.message_cases import (
     TERMS,
     Raw,
     bits,
+    challenges,
     emit,
     put,
     signed,
@@ -239,6 +240,28 @@ def wrong_terms() -> list[Bad]:
         *wrong_integers(right, (6,), "rate", (0, -1, 1 << 32)),
         *wrong_integers(right, (7,), "retention", (-1, 1 << 32)),
         ("no signature", right[:-1], FORMAT),
+        *wrong_promises(),
+    ]
+
+
+def wrong_promises() -> list[Bad]:
+    """Terms with public ids, of which something is wrong."""
+    a, b = b"a" * 32, b"b" * 32
+
+    def promised(ids: Any) -> list[Any]:
+        return signed_terms([*TERMS, ids])
+
+    return [
+        ("no public ids", promised([]), FORMAT),
+        ("public ids out of order", promised([b, a]), FORMAT),
+        ("a public id twice", promised([a, a]), FORMAT),
+        ("a public id of 31 bytes", promised([a[1:]]), FORMAT),
+        ("a public id of 33 bytes", promised([a + b"a"]), FORMAT),
+        ("a public id as text", promised(["a" * 32]), FORMAT),
+        ("public ids joined", promised(a + b), FORMAT),
+        ("seventeen public ids", promised([bytes([i]) * 32 for i in range(17)]), LIMIT),
+        ("public ids twice", signed_terms([*TERMS, [a], [b]]), FORMAT),
+        ("public ids and no signature", [*TERMS, [a]], FORMAT),
     ]
 
 
@@ -254,6 +277,15 @@ def wrong_challenges() -> list[Bad]:
     cases += wrong_integers(CHALLENGE, (3, 0, 0), "segment", (-1, 4097))
     cases += wrong_integers(CHALLENGE, (3, 0, 1), "first row", (-1, (1 << 20) + 1))
     cases += wrong_integers(CHALLENGE, (3, 2, 2), "end row", (-1, (1 << 20) + 1))
+    proving = challenges()["a public proof"]
+    cases += wrong_sizes(proving, 6, "public id", (0, 31, 33))
+    cases += wrong_integers(proving, (7,), "positions", (0, -1, 1025))
+    cases += [
+        ("a public proof without hints", put(proving, (4,), 0), FORMAT),
+        ("a public proof without tables", put(proving, (5,), 0), FORMAT),
+        ("a public id without positions", proving[:7], FORMAT),
+        ("a public proof and one element more", [*proving, 1], FORMAT),
+    ]
     return [
         *cases,
         ("no cells", cells(), INPUT),

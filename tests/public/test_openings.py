@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +25,8 @@ from proofcompute.limits import MAX_TERMS_PROOFS
 from proofcompute.protocol.messages import Challenge, ProofAsked, Terms
 from proofcompute.protocol.promises import check_terms
 from proofcompute.prover.node import Node
-from proofcompute.prover.opening import open_cells
+from proofcompute.prover.opening import Openings, open_cells
+from proofcompute.prover.turns import OneThread
 from proofcompute.public import openings
 from proofcompute.public.holder import positions_for
 from proofcompute.public.openings import MOST_BITS, ByPublicProof, ProofMaker
@@ -92,6 +95,41 @@ def test_cells_without_products_end_with_an_empty_proof() -> None:
 def test_cells_are_the_verifiers_own_secret_until_the_receipt_is_there() -> None:
     drawn = {challenge(seed=None).cells for _ in range(6)}
     assert len(drawn) > 1
+
+
+def test_where_a_device_is_one_threads_all_of_a_proof_is_made_there() -> None:
+    """On a GPU the runner's thread alone may use the backend: sums and proof are pieces that it makes."""
+    by = node()
+    asked, owner = challenge(), threading.current_thread()
+    woken, used = threading.Semaphore(0), list[threading.Thread]()
+    turns = OneThread(KERNELS, owner, woken.release)
+    hearer, ending = ProofMaker(published(KIND), model(KIND), KERNELS).begin(receipt(), asked)
+
+    class Watched:
+        def roots(self, roots: Any) -> None:
+            hearer.roots(roots)
+
+        def cell(self, *heard: Any) -> None:
+            used.append(threading.current_thread())
+            hearer.cell(*heard)
+
+    def end() -> bytes:
+        used.append(threading.current_thread())
+        return ending()
+
+    out, trace = io.BytesIO(), by.trace(request(KIND), receipt())
+    openings_ = Openings(model(KIND), KERNELS, turns)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(
+            openings_.write, trace, receipt(), asked, out, synthetic.NODE, None, Watched(), end
+        )
+        while not made.done():
+            woken.acquire(timeout=0.05)
+            turns.work(None)
+        made.result()
+    assert set(used) == {owner}
+    assert len(used) == len(asked.cells) + 1
+    assert out.getvalue() == opened(asked)
 
 
 # -- false proofs --------------------------------------------------------------------------------------------
