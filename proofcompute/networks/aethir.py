@@ -3,7 +3,9 @@
 Aethir's checkers vote, 2 N + 1 of them about one container; how they speak is not published. So the form is
 our own: a report is text, one line of JSON in one form, which says what an auditor found; a checker's wallet
 signs it as a personal message. A roster names the 2 N + 1 checkers, and N + 1 reports that say the same are
-the majority. A checker that signed two different reports about one receipt is counted for neither.
+the majority. A checker that signed two different reports about one receipt is counted for neither. One that
+gives the receipt another request, model, node or number of rows says something else, as any minority may: it
+stops nothing.
 """
 
 from __future__ import annotations
@@ -47,9 +49,9 @@ class Report:
         return tuple(self.verdict[name] for name, _ in FIELDS if name not in _OWN)
 
     @property
-    def about(self) -> tuple[Json, ...]:
-        """Which receipt of which node it is about."""
-        return tuple(self.verdict[name] for name in ("receipt", "request", "model", "node", "rows"))
+    def about(self) -> Json:
+        """Digest of the receipt that it is about."""
+        return self.verdict["receipt"]
 
 
 @dataclass(frozen=True)

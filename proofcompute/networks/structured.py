@@ -2,13 +2,14 @@
 
 YAML of others can be dear: a few aliases stand for gigabytes. Aliases, tags and further documents are
 refused, so what is read is a tree of the size of the text. Plain words mean what the core schema of YAML 1.2
-says, as in other languages' readers: ``off`` is a text. A schema never fetches another.
+says, as in other languages' readers: ``off`` is a text. A schema never fetches another, and that no two items
+are equal is checked in linear time: the library compares each with all others if they are of several types.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -56,7 +57,7 @@ def read_yaml(data: bytes, limit: int = MAX_TEXT, extra: str = "akash") -> dict[
     Raises:
         LimitError: it has more than ``limit`` bytes or nests deeper than 32.
         FormatError: it is not one YAML document with a mapping of text, or it has aliases, tags, a key twice,
-            or a value that JSON does not have.
+            a lone surrogate, or a value that JSON does not have.
         UnsupportedError: the extra that reads YAML is missing.
     """
     if len(data) > limit:
@@ -70,11 +71,14 @@ def read_yaml(data: bytes, limit: int = MAX_TEXT, extra: str = "akash") -> dict[
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_DEPTH:
                 raise LimitError(f"the YAML text nests deeper than {_MAX_DEPTH}")
-        _unique(yaml, yaml.compose(data, Loader=loader))
-        found = yaml.load(data, Loader=loader)
+        reader = loader(data)
+        node = reader.get_single_node()
+        _unique(yaml, node)
+        found = None if node is None else reader.construct_document(node)
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError) as e:  # ValueError: bytes of no text, a number of too many digits
+    # ValueError: bytes of no text, a number of too many digits. OverflowError: a character beyond 31 bits.
+    except (yaml.YAMLError, ValueError, OverflowError) as e:
         raise FormatError(f"not YAML as it is read here: {e}") from e
     if not isinstance(found, dict):
         raise FormatError("the YAML text holds no mapping")
@@ -100,8 +104,25 @@ def _unique(yaml: Any, node: Any) -> None:
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
-        raise FormatError(f"the YAML text has the key {key!r}, which is no text; write it in quotes")
-    return key
+        raise FormatError(f"the YAML text has the key {_shown(key)}, which is no text; write it in quotes")
+    return _text(key)
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise FormatError("the YAML text has a lone surrogate") from None
+    return text
+
+
+def _shown(value: object) -> str:
+    # Python refuses to write an integer of many digits, which hexadecimal ones may have.
+    return repr(value) if not isinstance(value, int) or _fits(value) else "an integer beyond 64 bits"
+
+
+def _fits(value: int) -> bool:
+    return MIN_INTEGER <= value <= MAX_INTEGER
 
 
 def _value(value: object) -> Json:
@@ -109,13 +130,15 @@ def _value(value: object) -> Json:
         return {_key(k): _value(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_value(each) for each in value]
-    if value is None or isinstance(value, bool | str):
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int) and MIN_INTEGER <= value <= MAX_INTEGER:
+    if isinstance(value, int) and _fits(value):
         return value
     if isinstance(value, float) and value - value == 0:
         return value
-    raise FormatError(f"the YAML text has {value!r}, which is not read here; write it in quotes")
+    raise FormatError(f"the YAML text has {_shown(value)}, which is not read here; write it in quotes")
 
 
 def write_yaml(value: Mapping[str, Json], extra: str = "akash") -> bytes:
@@ -128,15 +151,17 @@ def write_yaml(value: Mapping[str, Json], extra: str = "akash") -> bytes:
 def fault(value: Json, schema: Mapping[str, Any], extra: str = "akash") -> str | None:
     """Return where a value does not fit a JSON schema and why, or None if it fits.
 
-    Raises FormatError if the schema is none, or refers to one elsewhere, UnsupportedError if the extra is
-    missing.
+    Raises FormatError if the schema is none, refers to one elsewhere or to itself without end,
+    UnsupportedError if the extra is missing.
     """
     try:
         jsonschema = import_module("jsonschema")
         referencing = import_module("referencing")
     except ModuleNotFoundError as e:
         raise lacking(e, "checking against a JSON schema", extra) from e
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    if not isinstance(schema.get("$schema", ""), str):
+        raise FormatError("the schema is none that is read here: its $schema is no text")
+    kind = _linear(jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator))
     try:
         kind.check_schema(schema)
         # An empty registry retrieves nothing, where the usual one would ask the network.
@@ -144,6 +169,29 @@ def fault(value: Json, schema: Mapping[str, Any], extra: str = "akash") -> str |
         first = next(iter(found), None)
     except (jsonschema.SchemaError, referencing.exceptions.Unresolvable) as e:
         raise FormatError(f"the schema is none that is read here: {str(e).splitlines()[0]}") from e
+    except RecursionError as e:  # values are at most 32 deep
+        raise FormatError("the schema is none that is read here: it refers to itself without end") from e
     if first is None:
         return None
     return f"{first.json_path}: {first.message[:200]}"
+
+
+@cache
+def _linear(kind: Any) -> Any:
+    """Return a class of validators that looks for equal items in linear time."""
+    jsonschema = import_module("jsonschema")
+
+    def unique(validator: Any, asked: bool, items: Any, schema: Any) -> Iterator[Any]:
+        if asked and validator.is_type(items, "array") and len(set(map(_same, items))) < len(items):
+            yield jsonschema.ValidationError("two items are equal")
+
+    return jsonschema.validators.extend(kind, {"uniqueItems": unique})
+
+
+def _same(value: Json) -> object:
+    """Return a key that values share if a schema takes them for equal: 1 and 1.0 do, 1 and true do not."""
+    if isinstance(value, dict):
+        return dict, frozenset((name, _same(each)) for name, each in value.items())
+    if isinstance(value, list):
+        return list, tuple(map(_same, value))
+    return isinstance(value, bool), value

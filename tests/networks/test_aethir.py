@@ -107,6 +107,18 @@ def test_the_majority_of_a_roster_decides(accepted: Work, contradicted: Work) ->
     assert majority([*votes(contradicted, 0, 1, 2), *votes(accepted, 3, 4)], ROSTER).outcome == "contradicted"
 
 
+@pytest.mark.parametrize("changes", [{"rows": 99}, {"model_id": bytes(32)}, {"node": bytes(32)}])
+def test_a_minority_that_gives_the_receipt_other_facts_stops_nothing(
+    accepted: Work, changes: dict[str, Any]
+) -> None:
+    found = majority([*votes(accepted, 0, 1, 2), *votes(replace(accepted, **changes), 3)], ROSTER)
+    assert (found.outcome, found.others) == ("accepted", (ROSTER[3],))
+    with pytest.raises(EnvelopeError, match="2 checkers say the same"):
+        majority([*votes(accepted, 0, 1), *votes(replace(accepted, **changes), 2)], ROSTER)
+    both = [*votes(accepted, 0, 1, 2, 3), *votes(replace(accepted, **changes), 3)]
+    assert majority(both, ROSTER).equivocal == (ROSTER[3],)
+
+
 def test_what_is_no_majority(accepted: Work, contradicted: Work) -> None:
     for reports in (
         votes(accepted, 0, 1),

@@ -16,6 +16,7 @@ from adversary.mutation import Edit, apply
 from cli.driver import call, done, refused
 from networks.bundles import KINDS, judge_key, saved, work
 from networks.judging import judged
+from proofcompute.encoding.strict_json import Json
 from proofcompute.errors import EnvelopeError, FormatError, InputError, LimitError
 from proofcompute.networks.akash.evidence import attest, canonical, check, read
 from proofcompute.networks.akash.schema import DELIVERED, EVIDENCE, SUSTAINED
@@ -233,6 +234,7 @@ def test_another_form_of_the_same_document_has_another_hash_and_is_rejected() ->
         DRAFT + b"\n",
         DRAFT.replace(b'["bare_metal","persistent_storage"]', b'["persistent_storage","bare_metal"]'),
         DRAFT.replace(b"12.25", b"12.250"),
+        DRAFT.replace(b'"nonce_length":32', b'"nonce_length":9007199254740993'),  # Go: ...992
     ):
         with pytest.raises(EnvelopeError, match="one form"):
             read(data)
@@ -357,6 +359,18 @@ OURS: Changes = {
     "a service that nobody is": (
         lambda v: v["services"]["node"]["expose"][0].update(to=[{"service": "other"}]),
         "no service",
+    ),
+    "a service that is a list": (
+        lambda v: v["services"]["node"]["expose"][0].update(to=[{"service": ["node"]}]),
+        "no service",
+    ),
+    "a dependency on a mapping": (
+        lambda v: v["services"]["node"].update(dependencies=[{"service": {"node": 1}}]),
+        "depends on",
+    ),
+    "a profile that is a list": (
+        lambda v: v["deployment"]["node"]["akash"].update(profile=["node"]),
+        "not described",
     ),
     "a dependency on nobody": (
         lambda v: v["services"]["node"].update(dependencies=[{"service": "other"}]),
@@ -487,6 +501,12 @@ def test_yaml_is_read_as_in_other_languages() -> None:
         (b"\xff\xfe\xfa", "not YAML"),
         (b"a: " + b"9" * 30, "not read"),
         (b"a: " + b"9" * 5000, "not YAML"),
+        (b"a: 0x" + b"f" * 5000, "beyond 64 bits"),
+        (b"? 0x" + b"f" * 500 + b"\n: 1", "beyond 64 bits"),
+        (b'a: "\\uD800"', "surrogate"),
+        (b'"\\uDFFF": 1', "surrogate"),
+        (b'a: "\\U00110000"', "not YAML"),
+        (b'a: "\\UFFFFFFFF"', "not YAML"),
     ],
 )
 def test_yaml_that_is_not_read(text: bytes, because: str) -> None:
@@ -502,6 +522,27 @@ def test_yaml_that_is_too_much() -> None:
     with pytest.raises(EnvelopeError, match="not YAML"):
         check_sdl(b"a: &x 1\nb: *x")
     assert fault({"a": 1}, {"type": "object"}) is None
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"$schema": 7}, {"$schema": []}])
+def test_schemas_that_are_none(schema: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match="schema is none"):
+        fault({"a": 1}, schema)
+
+
+def test_items_are_compared_in_linear_time() -> None:
+    """Of several types, the library would compare each with all others: 2 * 10^10 pairs of these."""
+    schema = {"properties": {"a": {"uniqueItems": True}}}
+    items: list[Json] = [{}, [], None, True, *range(100_000), *map(str, range(100_000))]
+    equal: list[Json] = [{}, [], None, True, 5.0, "7"]
+    unlike: list[list[Json]] = [[1, True, 0, False], [{"a": 1}, {"a": True}, [1], [True], {}]]
+    alike: list[list[Json]] = [[[{"a": 1, "b": 2}]] * 2, [{"a": 1, "b": 2}, {"b": 2.0, "a": 1}]]
+    assert fault({"a": items}, schema) is None
+    for more in equal:
+        assert fault({"a": [*items, more]}, schema) == "$.a: two items are equal"
+    assert [fault({"a": each}, schema) for each in unlike] == [None, None]
+    assert None not in [fault({"a": each}, schema) for each in alike]
+    assert fault({"a": [1, 1]}, {"properties": {"a": {"uniqueItems": False}}}) is None
 
 
 # -- commands ----------------------------------------------------------------------------------------------
@@ -618,6 +659,10 @@ MUTANTS: dict[str, tuple[Edit, Callable[[Path], object]]] = {
     "keys that are there twice": (
         Edit("networks.structured", "if not isinstance(name, str) or name in seen:", "if False:"),
         lambda _: read_yaml(b"a: 1\na: 2"),
+    ),
+    "lone surrogates": (
+        Edit("networks.structured", "        text.encode()", "        pass"),
+        lambda _: read_yaml(b'a: "\\uD800"'),
     ),
     "depth": (
         Edit("networks.structured", "            if depth > _MAX_DEPTH:", "            if False:"),

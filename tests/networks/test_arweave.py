@@ -128,7 +128,9 @@ def test_items_have_one_form() -> None:
 
 
 def test_a_key_of_rsa_that_is_none_signs_nothing() -> None:
-    for owner in (bytes(512), b"\xff" * 511 + b"\xfe", b"\x7f" + b"\xff" * 511):
+    divided = ((1 << 4096) - 1) // 65537  # an odd number that the exponent divides
+    divided = (divided - 1 + divided % 2) * 65537
+    for owner in (bytes(512), b"\xff" * 511 + b"\xfe", b"\x7f" + b"\xff" * 511, divided.to_bytes(512)):
         item = Item(kind=1, signature=bytes(512), owner=owner, data=b"x")
         with pytest.raises(EnvelopeError, match="did not sign"):
             item.check()

@@ -91,6 +91,11 @@ CHANGED: dict[str, tuple[str, dict[str, Any]]] = {
     "another version": ("malformed", headed(Version="2")),
     "no hotkey": ("malformed", headed(Hotkey=None)),
     "no address": ("malformed", headed(Hotkey="5somebody")),
+    "an address that is no text": ("malformed", headed(Hotkey="\ud800")),
+    "headers without their beginning": (
+        "malformed",
+        {**good(), "headers": {n.removeprefix("X-Bittensor-"): v for n, v in good()["headers"].items()}},
+    ),
     "no nonce": ("malformed", headed(Nonce=None)),
     "no number": ("malformed", headed(Nonce="now")),
     "no signature": ("malformed", headed(Signature=None)),
@@ -112,6 +117,13 @@ def test_changed_requests_are_refused(name: str) -> None:
         authenticate(**asked, nonces=Nonces(), now=NOW)
     assert raised.value.reason == reason
     assert SIGNATURE not in str(raised.value)
+
+
+def test_headers_of_others_are_not_read() -> None:
+    asked = good()
+    others = {"Version": "2", "Signature": "sig1=:AA==:", "Nonce": "7", "Receiver": "somebody"}
+    asked["headers"] = {**asked["headers"], **others}
+    assert authenticate(**asked, nonces=Nonces(), now=NOW).hotkey == SENDER.ss58_address
 
 
 def test_a_nonce_is_used_once_and_only_by_who_signed() -> None:

@@ -91,6 +91,16 @@ def test_quotes_that_do_not_hold(kind: str) -> None:
         check_quote(quote, RECEIPT, collateral, THEN, every)
 
 
+@pytest.mark.parametrize("now", [-1, 1 << 64])
+def test_times_that_are_none(now: int, root: bytes) -> None:
+    with pytest.raises(InputError, match="no time"):
+        checked_quote(*real("tdx"), now)
+    with pytest.raises(InputError, match="no time"):
+        nitro(Document().data, root, now=now)
+    with pytest.raises(InputError, match="no time"):
+        google(token(GOOGLE), now=now)
+
+
 def test_a_machine_whose_software_is_not_up_to_date_must_be_allowed() -> None:
     with pytest.raises(EnvelopeError, match="which is not allowed"):
         checked_quote(*real("sgx"), THEN)
@@ -307,6 +317,52 @@ def test_malformed_documents(root: bytes) -> None:
     ):
         with pytest.raises(EnvelopeError):
             nitro(data, root)
+
+
+def reformed(
+    *, after: bytes = b"", before: bytes = b"", repeated: bytes = b"", indefinite: bool = False
+) -> bytes:
+    """A document whose bytes are others though it says the same; what is signed is signed again."""
+    protected, _, payload, _ = cbor2.loads(Document().data)
+    fields = payload[1:]
+    payload = (
+        b"\xbf" + fields + b"\xff" if indefinite else bytes([payload[0] + bool(repeated)]) + fields + repeated
+    )
+    payload += before
+    signed = cbor2.dumps(["Signature1", protected, b"", payload])
+    r, s = utils.decode_dss_signature(p384("enclave").sign(signed, ec.ECDSA(hashes.SHA384())))
+    return cbor2.dumps([protected, {}, payload, r.to_bytes(48) + s.to_bytes(48)]) + after
+
+
+@pytest.mark.usefixtures("chained")
+def test_a_document_has_one_form(root: bytes) -> None:
+    nitro(reformed(), root)
+    nitro(reformed(indefinite=True), root)  # what AWS signs it may write as it likes
+    whole = Document().data
+    for data, because in (
+        (reformed(after=b"\0"), "bytes follow"),
+        (reformed(before=b"\0"), "bytes follow"),
+        (reformed(repeated=cbor2.dumps("nonce") + b"\xf6"), "no CBOR"),
+        (b"\x9f" + whole[1:] + b"\xff", "form is another"),
+        (b"\x98\x04" + whole[1:], "form is another"),
+        (b"\xd8\x12" + whole, "form is another"),
+        (b"\xd2\xd2" + whole, "no COSE_Sign1"),
+        (whole.replace(b"\xa0", b"\xbf\xff", 1), "form is another"),
+    ):
+        with pytest.raises(EnvelopeError, match=because):
+            nitro(data, root)
+
+
+@pytest.mark.usefixtures("chained")
+def test_a_root_with_a_key_of_a_kind_that_nobody_knows() -> None:
+    curve = bytes.fromhex("06052b81040022")
+    der = CHAIN[0].der
+    assert der.count(curve) == 1
+    der = der.replace(curve, curve[:-1] + b"\x7f")
+    unknown = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+    whole = cbor2.loads(cbor2.loads(Document().data)[2])
+    with pytest.raises(EnvelopeError, match="certificates do not hold"):
+        nitro(Document(fields={"cabundle": [der, *whole["cabundle"][1:]]}).data, unknown)
 
 
 @given(st.binary(max_size=200))
@@ -596,6 +652,18 @@ MUTANTS: dict[str, tuple[Edit, Callable[[bytes], object]]] = {
     "the root": (
         nitro_edit("chain[0] == trusted.public_bytes(serialization.Encoding.DER)"),
         document("another root"),
+    ),
+    "what follows": (
+        nitro_edit("stream.tell() == len(data)"),
+        lambda root: nitro(reformed(before=b"\0"), root),
+    ),
+    "the one form": (
+        nitro_edit("document.removeprefix(bytes([0xC0 | _TAG])) == plain"),
+        lambda root: nitro(b"\x98\x04" + Document().data[1:], root),
+    ),
+    "fields that are there twice": (
+        Edit("networks.clouds.nitro", "allow_duplicate_keys=False", "allow_duplicate_keys=True"),
+        lambda root: nitro(reformed(repeated=cbor2.dumps("nonce") + b"\xf6"), root),
     ),
     "validity": (nitro_edit("valid"), document("a certificate that ended")),
     "authorities": (

@@ -264,6 +264,11 @@ def test_who_signed_when_and_about_what(one: Work) -> None:
         with pytest.raises(EnvelopeError, match="holds from"):
             check(envelope, OWNER.public, works, now)
     check(envelope, OWNER.public, works, one.made + 48 * HOUR)
+    whole = json.loads(base64.b64decode(json.loads(envelope)["payload"]))
+    for named in (5, None, [1], {"a": 1}):
+        whole["subject"][0]["digest"]["sha256"] = named
+        with pytest.raises(EnvelopeError, match="not given"):
+            check(enveloped(json.dumps(whole).encode(), OWNER), OWNER.public, works, one.made)
     for payload in (b"{}", b"[]", b'{"predicate":3}'):
         with pytest.raises(EnvelopeError, match="no verdict"):
             check(enveloped(payload, OWNER), OWNER.public, works, one.made)

@@ -134,7 +134,10 @@ def test_true_is_not_one(tmp_path: Path) -> None:
         check(json.dumps(document).encode(), known, KEY.address, DOMAIN)
 
 
-@pytest.mark.parametrize("text", ["", "0x12", CONTRACT[2:], "0x" + "g" * 40, CONTRACT.replace("fB", "Fb")])
+@pytest.mark.parametrize(
+    "text",
+    ["", "0x12", CONTRACT[2:], "0x" + "g" * 40, CONTRACT.replace("fB", "Fb"), "0x" + " 00" * 20],
+)
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match=r"address|digit"):
         address_of(text)

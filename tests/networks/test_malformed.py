@@ -59,6 +59,7 @@ def test_nodes_of_files_in_another_form() -> None:
         (node(LINK, more=number(9, 1)), "field 9 of a UnixFS node"),
         (node(LINK, more=number(1, 2)), "field 1 of a UnixFS node"),
         (node(LINK, sizes=2), "1 links and 2 sizes"),
+        (node(LINK, more=part(2, b"") + part(2, b"")), "field 2 of a UnixFS node"),
         (part(1, number(1, 2)) + part(2, LINK), "links come first"),
     ]:
         with pytest.raises(EnvelopeError, match=because):
@@ -94,6 +95,27 @@ def test_a_car_of_another_root_or_of_two() -> None:
         head = dag_cbor.encode({"roots": roots, "version": 1})
         with pytest.raises(EnvelopeError, match="one root"):
             check_car(io.BytesIO(varint(len(head)) + head + car[1 + car[0] :]))
+    for version in (True, 1.0, 2):
+        head = dag_cbor.encode({"roots": [root], "version": version})
+        with pytest.raises(EnvelopeError, match="version 1"):
+            check_car(io.BytesIO(varint(len(head)) + head + car[1 + car[0] :]))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x81" * 4000,
+        b"\xa1\x61a" * 1300,
+        b"\x5b" + b"\xff" * 8,
+        b"\x9b" + b"\xff" * 8,
+        b"\x7b\x7f" + b"\xff" * 7,
+    ],
+    ids=["lists in lists", "maps in maps", "endless bytes", "an endless list", "an endless text"],
+)
+def test_heads_that_no_reader_survives(head: bytes) -> None:
+    pytest.importorskip("dag_cbor")
+    with pytest.raises(EnvelopeError, match="canonical"):
+        check_car(io.BytesIO(varint(len(head)) + head))
 
 
 # -- others -----------------------------------------------------------------------------------------------

@@ -127,8 +127,8 @@ def _any(value: Json) -> str:
         return "[" + ",".join(map(_any, value)) + "]"
     if isinstance(value, str):
         return _text(value)
-    if isinstance(value, float):
-        return _number(value)
+    if isinstance(value, float) or type(value) is int:
+        return _number(float(value))  # what Go's decoder takes any number for
     return json.dumps(value)
 
 

@@ -214,6 +214,11 @@ def _list(value: object, what: str) -> list[Any]:
     return value
 
 
+def _is_of(name: object, names: Mapping[str, object]) -> bool:
+    """Return whether a value of whoever wrote the description is one of some names."""
+    return isinstance(name, str) and name in names
+
+
 def _dangling(found: Mapping[str, Json]) -> Iterator[str]:
     """Say which names stand for nothing, or are used by nobody."""
     services, deployment = _mapping(found, "services"), _mapping(found, "deployment")
@@ -240,12 +245,12 @@ def _dangling(found: Mapping[str, Json]) -> Iterator[str]:
         for exposed in _list(_mapping(service).get("expose"), "expose"):
             for target in _list(_mapping(exposed).get("to"), "to"):
                 other, ip = _mapping(target).get("service"), _mapping(target).get("ip")
-                if other is not None and other not in services:
+                if other is not None and not _is_of(other, services):
                     yield f"{name} is open to {other}, which is no service"
                 if ip is not None:
                     used.add(str(ip))
         for needed in _list(_mapping(service).get("dependencies"), "dependencies"):
-            if _mapping(needed).get("service") not in services:
+            if not _is_of(_mapping(needed).get("service"), services):
                 yield f"{name} depends on {_mapping(needed).get('service')}, which is no service"
     for ip in sorted(used ^ endpoints.keys()):
         yield f"the endpoint {ip} is " + ("not used" if ip in endpoints else "not described")

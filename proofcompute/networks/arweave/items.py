@@ -146,7 +146,10 @@ def _rsa_holds(owner: bytes, message: bytes, signature: bytes) -> bool:
     n = int.from_bytes(owner)
     if n.bit_length() != 4096 or n % 2 == 0:
         return False
-    key = KEYS.construct((n, 65537))
+    try:
+        key = KEYS.construct((n, 65537))
+    except ValueError:  # a modulus that the exponent divides, which is no key
+        return False
     for salt in _SALTS:
         try:
             pss.new(key, salt_bytes=salt).verify(SHA256.new(message), signature)

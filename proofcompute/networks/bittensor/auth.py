@@ -177,14 +177,16 @@ def authenticate(
 
     Raises Refused.
     """
-    found = {name.lower().removeprefix(PREFIX): value for name, value in headers.items()}
-    said = {name: found[name] for name in _HEADERS if name in found}
+    found = {name.lower(): value for name, value in headers.items()}
+    said = {name: found[PREFIX + name] for name in _HEADERS if PREFIX + name in found}
     # 1.
     if said.get("version") != VERSION:
         raise Refused("malformed", f"X-Bittensor-Version is not {VERSION}")
     for name in ("hotkey", "nonce", "signature"):
         if not said.get(name):
             raise Refused("malformed", f"X-Bittensor-{name.capitalize()} is missing")
+    if not said["hotkey"].isascii():
+        raise Refused("malformed", "X-Bittensor-Hotkey is no address")
     scheme = said.get("crypto", DEFAULT_SCHEME)
     if scheme not in SCHEMES:
         raise Refused("malformed", "X-Bittensor-Crypto is no scheme")

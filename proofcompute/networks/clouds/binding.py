@@ -11,12 +11,15 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from proofcompute.errors import EnvelopeError
+from proofcompute.errors import EnvelopeError, InputError
 
-__all__ = ["Attested", "bound_bytes", "bound_text", "check_report_data", "forms"]
+__all__ = ["Attested", "bound_bytes", "bound_text", "check_now", "check_report_data", "forms"]
 
 REPORT_DATA: Final = 64
 """Bytes of the field of a quote's report."""
+
+MAX_NOW: Final = 253_402_300_799
+"""The last second of the year 9999, since the Unix epoch."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ def forms(receipt: bytes) -> dict[str, str]:
         "Microsoft Azure Attestation: runtime data": f'{{"user-data":"{digest}"}}',
         "SGX and TDX: report data": digest + (REPORT_DATA - 32) * "00",
     }
+
+
+def check_now(now: int) -> None:
+    """Check the time that a caller gives. Raises InputError unless it is one of the years 1970 to 9999."""
+    if not 0 <= now <= MAX_NOW:
+        raise InputError(f"{now} is no time: give seconds since the Unix epoch")
 
 
 def check_report_data(found: bytes, bound: bytes) -> None:

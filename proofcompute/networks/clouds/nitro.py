@@ -4,7 +4,7 @@ A document is a COSE_Sign1 (RFC 9052, section 4.2) over a map in CBOR, signed by
 certificate that chains to AWS's root. The checks, after the AWS Nitro Enclaves guide, "Verifying the root of
 trust":
 
-1. sizes and forms of the message and of every field;
+1. sizes and forms of the message, which has one, and of every field, each of which is there once;
 2. the chain: the bundle begins with the root that the caller trusts, byte for byte, each certificate issued
    the next one, authorities may issue, and all are valid at the time asked for;
 3. the signature, under the last certificate, over the bytes as they came;
@@ -15,6 +15,7 @@ trust":
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
@@ -22,7 +23,7 @@ from typing import Any, Final
 
 from proofcompute.errors import EnvelopeError, InputError
 from proofcompute.errors.extras import lacking
-from proofcompute.networks.clouds.binding import Attested, bound_bytes
+from proofcompute.networks.clouds.binding import Attested, bound_bytes, check_now
 
 __all__ = ["MAX_DOCUMENT", "MAX_ROOT", "check_nitro"]
 
@@ -54,13 +55,16 @@ def _require(holds: bool, because: str) -> None:
 
 
 def _cbor(data: bytes) -> Any:
-    """Decode one item of CBOR, in which nothing is shared or repeated and nothing follows."""
+    """Decode one item of CBOR in which no key is there twice and after which nothing follows."""
     import cbor2
 
+    stream = io.BytesIO(data)
     try:
-        return cbor2.loads(data)
+        value = cbor2.load(stream, allow_duplicate_keys=False)
     except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, RecursionError) as e:
         raise EnvelopeError(f"the attestation document is no CBOR: {e}") from e
+    _require(stream.tell() == len(data), "bytes follow its end")
+    return value
 
 
 def check_nitro(
@@ -75,9 +79,10 @@ def check_nitro(
         pcrs: the registers that are expected, by number; PCR0 is the enclave's image.
         now: seconds since the Unix epoch. Certificates of enclaves are valid for three hours.
 
-    Raises EnvelopeError if the document does not hold, InputError for a root that is none, or without a
-    register to compare.
+    Raises EnvelopeError if the document does not hold, InputError for a root or a time that is none, or
+    without a register to compare.
     """
+    check_now(now)
     if not pcrs or not all(n in _REGISTERS for n in pcrs):
         raise InputError("say at least one register of the enclave, such as PCR0; else any program would do")
     x509 = _x509()
@@ -108,6 +113,8 @@ def check_nitro(
 
 
 def _message(document: bytes) -> tuple[bytes, bytes, bytes]:
+    import cbor2
+
     value = _cbor(document)
     if getattr(value, "tag", None) == _TAG:
         value = value.value
@@ -117,6 +124,9 @@ def _message(document: bytes) -> tuple[bytes, bytes, bytes]:
     _require(isinstance(unprotected, Mapping) and not unprotected, "it has unprotected headers")
     _require(isinstance(payload, bytes) and isinstance(signature, bytes), "it is no COSE_Sign1")
     _require(len(signature) == _SIGNATURE, "its signature has another size")
+    plain = cbor2.dumps([protected, {}, payload, signature])
+    # Nobody signs this outer form, so it has to be the only one.
+    _require(document.removeprefix(bytes([0xC0 | _TAG])) == plain, "its form is another")
     return protected, payload, signature
 
 
@@ -159,7 +169,13 @@ def _chain(x509: Any, trusted: Any, chain: Sequence[bytes], when: datetime) -> A
             _require(valid, "a certificate is not valid at this time")
             below = len(certificates) - 2 - place
             _check_role(x509, each, below)
-    except (ValueError, TypeError, exceptions.InvalidSignature, x509.ExtensionNotFound) as e:
+    except (
+        ValueError,
+        TypeError,
+        exceptions.InvalidSignature,
+        exceptions.UnsupportedAlgorithm,
+        x509.ExtensionNotFound,
+    ) as e:
         raise EnvelopeError(f"the attestation document's certificates do not hold: {e}") from e
     return certificates[-1]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from proofcompute.errors import EnvelopeError
 from proofcompute.errors.extras import lacking
-from proofcompute.networks.clouds.binding import Attested, bound_bytes, check_report_data
+from proofcompute.networks.clouds.binding import Attested, bound_bytes, check_now, check_report_data
 
 __all__ = ["MAX_COLLATERAL", "MAX_QUOTE", "check_quote", "checked_quote"]
 
@@ -43,9 +43,10 @@ def checked_quote(
         allowed: states of the machine's software that are taken besides UpToDate.
 
     Raises EnvelopeError if quote or collateral is malformed, does not hold at this time, is of an enclave
-    that can be debugged, or of a machine in a state that is not allowed.
+    that can be debugged, or of a machine in a state that is not allowed; InputError for a time that is none.
     """
     library = _library()
+    check_now(now)
     if len(quote) > MAX_QUOTE or len(collateral) > MAX_COLLATERAL:
         raise EnvelopeError("the quote or its collateral is larger than any is")
     try:

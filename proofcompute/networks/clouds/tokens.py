@@ -14,7 +14,13 @@ from typing import Any, Final
 from proofcompute.encoding.strict_json import Json, read_json
 from proofcompute.errors import EnvelopeError, FormatError, InputError, LimitError
 from proofcompute.errors.extras import lacking
-from proofcompute.networks.clouds.binding import Attested, bound_bytes, bound_text, check_report_data
+from proofcompute.networks.clouds.binding import (
+    Attested,
+    bound_bytes,
+    bound_text,
+    check_now,
+    check_report_data,
+)
 
 __all__ = ["MAX_KEYS", "MAX_TOKEN", "check_azure", "check_google"]
 
@@ -66,8 +72,9 @@ def _public(key: dict[str, Json]) -> Any:
 def _claims(token: str, keys: bytes, issuer: str, audience: str | None, now: int) -> dict[str, Any]:
     """Return the claims of a token whose signature, issuer, audience and times hold."""
     library = _library()
-    if len(token) > MAX_TOKEN:
-        raise EnvelopeError(f"the token has more than {MAX_TOKEN} bytes")
+    check_now(now)
+    if len(token) > MAX_TOKEN or not token.isascii():
+        raise EnvelopeError(f"the token has more than {MAX_TOKEN} bytes, or others than ASCII")
     try:
         header = library.get_unverified_header(token)
         claims: dict[str, Any] = library.decode(
@@ -107,7 +114,7 @@ def check_google(token: str, receipt: bytes, keys: bytes, *, audience: str, imag
         now: seconds since the Unix epoch.
 
     Raises EnvelopeError if it does not hold at this time, is of a debug image or another container, or has
-    another receipt; InputError for keys that are none.
+    another receipt; InputError for keys or a time that are none.
     """
     claims = _claims(token, keys, GOOGLE, audience, now)
     nonces = claims.get("eat_nonce")
@@ -144,7 +151,7 @@ def check_azure(
         now: seconds since the Unix epoch.
 
     Raises EnvelopeError if it does not hold at this time, is of something that can be debugged or is not
-    compliant, or has another measurement or receipt; InputError for keys that are none.
+    compliant, or has another measurement or receipt; InputError for keys or a time that are none.
     """
     claims = _claims(token, keys, issuer, None, now)
     kind = claims.get("x-ms-attestation-type")

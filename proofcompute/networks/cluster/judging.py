@@ -133,10 +133,13 @@ def judge(policy: Policy, records: Records, works: Sequence[Work], at: int) -> C
             raise InputError(f"there is evidence by {work.auditor.hex()}, whom the policy does not trust")
         if not records.start <= work.made <= records.end:
             raise InputError(f"there is evidence of {moment(work.made)}, outside of the recorded period")
-    nodes = []
-    for key, node in sorted(records.nodes.items()):
-        about = [work for _, work in known if work.node == key]
-        nodes.append(NodeVerdict(key, node.hardware, tuple(lines(policy, records, node, about, at))))
+    about: dict[bytes, list[Work]] = {key: [] for key in records.nodes}
+    for _, work in known:
+        about[work.node].append(work)
+    nodes = [
+        NodeVerdict(key, node.hardware, tuple(lines(policy, records, node, about[key], at)))
+        for key, node in sorted(records.nodes.items())
+    ]
     return Cluster(policy, records, tuple(work for _, work in known), at, tuple(nodes))
 
 
@@ -166,7 +169,7 @@ def check(envelope: bytes, signer: bytes, works: Sequence[Work], now: int) -> Cl
         predicate = found["predicate"]
         policy, records = Policy.of(predicate["policy"]), Records.of(predicate["records"])
         at = time_of(predicate["made"])
-        named = {each["digest"]["sha256"] for each in found["subject"]}
+        named = {str(each["digest"]["sha256"]) for each in found["subject"]}
     except (KeyError, TypeError, FormatError, LimitError) as e:
         raise EnvelopeError(f"the envelope holds no verdict about a cluster: {e}") from e
     missing = named - {work.bundle_sha256.hex() for work in works}

@@ -122,7 +122,7 @@ def address_of(text: str) -> bytes:
         data = bytes.fromhex(digits)
     except ValueError:
         raise InputError(f"{text!r} is no address") from None
-    if len(data) != 20 or not text.startswith("0x"):
+    if len(data) != 20 or text.lower() != "0x" + data.hex():  # fromhex skips spaces
         raise InputError(f"{text!r} is no address: 0x and 40 hexadecimal digits are needed")
     if digits not in (digits.lower(), digits.upper()) and text != mixed(data):
         raise InputError(f"{text} has a wrong digit: its mixed case does not fit (EIP-55)")

@@ -159,9 +159,12 @@ def _root(stream: BinaryIO) -> Cid:
         raise EnvelopeError("the CAR is empty")
     try:
         value = dag_cbor.decode(head)
-    except (CBORDecodingError, LookupError, ValueError) as e:
+    # OverflowError and RecursionError: lists of more items than there can be, and lists inside one another.
+    except (CBORDecodingError, LookupError, ValueError, OverflowError, RecursionError) as e:
         raise EnvelopeError(f"the head of the CAR is not canonical DAG-CBOR: {e}") from e
-    if not isinstance(value, dict) or set(value) != {"roots", "version"} or value["version"] != 1:
+    if not isinstance(value, dict) or set(value) != {"roots", "version"}:
+        raise EnvelopeError("the file is no CAR of version 1")
+    if type(value["version"]) is not int or value["version"] != 1:  # Python takes True and 1.0 for 1
         raise EnvelopeError("the file is no CAR of version 1")
     roots = value["roots"]
     if not isinstance(roots, list) or len(roots) != 1 or not isinstance(roots[0], CID):

@@ -70,12 +70,12 @@ class Node:
                 raise EnvelopeError("a node is not canonical dag-pb: links come first, then data once")
         if inner is None:
             raise EnvelopeError("a node has no data, so it is none of a file")
-        kind, size, data = None, None, b""
+        kind, size, data = None, None, None
         sizes: list[int] = []
         for number, value in _fields(inner):
             if number == 1 and kind is None and isinstance(value, int):
                 kind = value
-            elif number == 2 and not data and isinstance(value, bytes):
+            elif number == 2 and data is None and isinstance(value, bytes):
                 data = value
             elif number == 3 and size is None and isinstance(value, int):
                 size = value
@@ -87,7 +87,8 @@ class Node:
             raise EnvelopeError(f"a UnixFS node of type {kind} is none of a file")
         if len(sizes) != len(links) or not all(sizes):
             raise EnvelopeError(f"a node has {len(links)} links and {len(sizes)} sizes, none may be 0")
-        found = Node(data, tuple(Link(cid, s, total) for (cid, total), s in zip(links, sizes, strict=True)))
+        parts = tuple(Link(cid, s, total) for (cid, total), s in zip(links, sizes, strict=True))
+        found = Node(data or b"", parts)
         if size is not None and size != found.size:
             raise EnvelopeError(f"a node says that it has {size} bytes, and its parts have {found.size}")
         return found
