@@ -231,7 +231,7 @@ class Worker:
             raise InputError(f"the answer {digest.hex()} in the ledger cannot be audited: {e}") from e
         named = next((t for t in terms if _digest_of(t) == known.terms_digest), None)
         by = "client" if known.nonce_by == "client" else "node"
-        return Checked(request, answer[1], claim, by, named, known.made)  # type: ignore[arg-type]
+        return Checked(request, answer[1], claim, by, named, known.made, known.seconds)  # type: ignore[arg-type]
 
     def _challenger(self, node: FleetNode, model: FleetModel, meter: Meter) -> Challenger:
         headers = {} if node.api_key is None else {"authorization": f"Bearer {node.api_key}"}

@@ -16,6 +16,7 @@ from proofcompute.encoding.kinds import kind_of
 from proofcompute.errors import FormatError, LedgerError, LimitError
 
 if TYPE_CHECKING:
+    from proofcompute.ledger import Throughput
     from proofcompute.ledger.checking import Checked
     from proofcompute.ledger.messages import TreeHead
 
@@ -36,6 +37,8 @@ Where = Annotated[
 Operator = Annotated[
     str | None, typer.Option("--operator", metavar="HEX", help="Public key of the ledger's operator.")
 ]
+_DAY = 86_400
+"""Seconds of the newest answers that ``show`` counts for speed."""
 SHOWN = 20
 """The most nodes that ``show`` lists unless told otherwise."""
 
@@ -62,14 +65,16 @@ def show(
     from proofcompute.ledger import Ledger
 
     out = Output(json)
+    now = time.time()
     with Ledger(ledger) as opened:
         nodes, jobs, root = opened.fleet.nodes(limit), opened.jobs.count(), opened.log.root()
         equivocations = len(opened.verdicts.equivocations())
-    for node in nodes:
+        proved = [opened.fleet.throughput(node.key, now - _DAY, now) for node in nodes]
+    for node, done in zip(nodes, proved, strict=True):
         trust = node.trust
         how = f"trust {trust.estimate:.4f} ({trust.low:.4f} to {trust.high:.4f})"
         about = node.name or node.url
-        out.say(f"{node.key.hex()}  {node.state}, {how}, {node.receipts} receipts  {about}")
+        out.say(f"{node.key.hex()}  {node.state}, {how}, {node.receipts} receipts, {_speed(done)}  {about}")
     facts = {"jobs": ", ".join(f"{n} {state}" for state, n in jobs.items())}
     out.facts({**facts, "verdicts in the log": root.size, "root": root.root.hex()})
     if equivocations:
@@ -84,11 +89,16 @@ def show(
                     "state": node.state,
                     "reason": node.reason,
                     "receipts": node.receipts,
+                    "proved": {
+                        "answers": done.answers,
+                        "untimed": done.untimed,
+                        "tokens_a_second": done.speed,
+                    },
                     "trust": node.trust.estimate,
                     "low": node.trust.low,
                     "high": node.trust.high,
                 }
-                for node in nodes
+                for node, done in zip(nodes, proved, strict=True)
             ],
             "jobs": jobs,
             "size": root.size,
@@ -96,6 +106,14 @@ def show(
             "equivocations": equivocations,
         }
     )
+
+
+def _speed(done: Throughput) -> str:
+    if done.speed is not None:
+        return f"{done.speed:.1f} proved tokens/s in {done.answers} answers of a day"
+    if done.untimed:
+        return f"no speed: {done.untimed} of {done.answers} proved answers of a day were not timed"
+    return "no proved answers of a day"
 
 
 @group.command()

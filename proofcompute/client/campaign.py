@@ -167,7 +167,7 @@ class Campaign:
                     checked.request.encode(),
                     checked.receipt,
                     checked.terms,
-                    tokens=len(receipt.outputs[0][1]) // 4,
+                    tokens=receipt.tokens,
                     lost=lost,
                 )
             )

@@ -28,6 +28,9 @@ class Checked:
     """The node's terms that the receipt names, encoded; None if they were not looked at or there are none."""
     when: float
     """Seconds since 1970, by the client's clock."""
+    seconds: float | None = None
+    """Seconds from when the question was sent to when the last bytes of the answer and its receipts came, by
+    the client's clock; None: they were not measured. All choices of one answer have the same."""
 
     @property
     def nbytes(self) -> int:

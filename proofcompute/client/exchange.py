@@ -96,6 +96,7 @@ class Exchange:
         self._rejected: int | None = None
         self._audited: Audited | None = None
         self._ended = self._refused = False
+        self._seconds: float | None = None
         self._doubt: VerificationError | None = None
 
     def prepare(self, served: Served) -> None:
@@ -137,6 +138,10 @@ class Exchange:
         if isinstance(self.call, EmbeddingCall):
             return self.call.n * (MAX_ENVELOPE + _NUMBER * self.served.embedder.width)
         return self.call.n * self.most_line
+
+    def came(self, seconds: float) -> None:
+        """Note how many seconds after the question the newest bytes of its answer came."""
+        self._seconds = seconds
 
     # -- a stream ------------------------------------------------------------------------------------------
     def event(self, data: bytes) -> list[bytes]:
@@ -311,7 +316,7 @@ class Exchange:
         for proof, request, claim in zip(self._proofs, requests, claims, strict=True):
             terms = self._rules.terms.required(claim.receipt.terms_digest)
             signed = None if terms is None else terms.encode()
-            checked = Checked(request, proof.receipt, claim, proof.nonce_by, signed, now)
+            checked = Checked(request, proof.receipt, claim, proof.nonce_by, signed, now, self._seconds)
             self._audited = self._checked(checked)
             if self._audited is not None and isinstance(self._audited.found, VerificationError):
                 raise self._audited.found

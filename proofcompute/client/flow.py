@@ -63,6 +63,11 @@ class Clock:
         self._request = request
         self._start = self._event = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds since the clock was made."""
+        return time.monotonic() - self._start
+
     def event(self) -> None:
         """Note that something came that counts as progress."""
         self._event = time.monotonic()

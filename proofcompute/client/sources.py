@@ -114,6 +114,7 @@ class Streamed:
     def _take(self, data: bytes) -> Flow:
         """Return what the client gets for ``data``."""
         found: list[bytes] = []
+        self._exchange.came(self._clock.seconds)
         if not self._over:
             self._came.append(data)
         try:

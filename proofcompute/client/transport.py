@@ -230,7 +230,7 @@ class ProofTransport(_Base):
                 raise
             return _passed(request, response)
         if not exchange.call.stream:
-            return (yield from self._whole(request, response, exchange, failed))
+            return (yield from self._whole(request, response, exchange, clock, failed))
         source = Streamed(
             exchange,
             response,
@@ -248,12 +248,14 @@ class ProofTransport(_Base):
         request: Any,
         response: Any,
         exchange: Exchange,
+        clock: Clock,
         failed: Callable[[VerificationError, bytes], None],
     ) -> Flow:
         """Answer with a body that is not a stream."""
         found = b""
         try:
             data = yield Read(response, request, exchange.most_whole, ANSWER_SECONDS)
+            exchange.came(clock.seconds)
             inflater = Inflater(response.headers.get("content-encoding", ""), exchange.most_whole)
             came = found = inflater.feed(data)
             inflater.end()

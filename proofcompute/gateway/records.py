@@ -93,6 +93,8 @@ class Choice:
     """First row of each segment."""
     rows: int
     prompt: int
+    seconds: float | None
+    """What the answer took, measured by the gateway."""
     audit: Audit | None = None
 
     @staticmethod
@@ -108,6 +110,7 @@ class Choice:
             statement.first_rows,
             statement.rows,
             statement.prompt,
+            checked.seconds,
         )
 
     @property
@@ -127,6 +130,7 @@ class Choice:
             "first_rows": list(self.segments),
             "rows": self.rows,
             "prompt_rows": self.prompt,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
             "audit": None if self.audit is None else self.audit.describe(),
         }
 

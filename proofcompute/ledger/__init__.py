@@ -23,6 +23,7 @@ from proofcompute.ledger.records import (
     NodeRecord,
     ReceiptRecord,
     Recorded,
+    Throughput,
     VerdictRecord,
 )
 from proofcompute.ledger.trust import Counts, Trust, TrustPolicy, trust_of
@@ -40,6 +41,7 @@ __all__ = [
     "NodeRecord",
     "ReceiptRecord",
     "Recorded",
+    "Throughput",
     "TreeHead",
     "Trust",
     "TrustPolicy",

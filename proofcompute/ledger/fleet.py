@@ -18,14 +18,17 @@ from proofcompute.ledger.records import (
     NodeRecord,
     NodeState,
     ReceiptRecord,
+    Throughput,
 )
 from proofcompute.ledger.trust import Counts, Trust, trust_of
 from proofcompute.limits import MAX_RECEIPT, MAX_REQUEST, MAX_TERMS
 
-__all__ = ["MOST", "Fleet", "add_nodes", "add_receipt"]
+__all__ = ["LONGEST", "MOST", "Fleet", "add_nodes", "add_receipt"]
 
 MOST = 1000
 """The most rows of one answer."""
+LONGEST = 1e9
+"""The most seconds that an answer takes."""
 
 
 class Fleet:
@@ -113,7 +116,7 @@ class Fleet:
     def add_receipts(self, receipts: Sequence[NewReceipt]) -> int:
         """Keep receipts, and their answers if they have any. Returns how many are new.
 
-        Raises InputError for a node that the ledger does not know.
+        Raises InputError for a node that the ledger does not know, or for a duration that is none.
         """
         for one in receipts:
             for value, what in (
@@ -122,6 +125,8 @@ class Fleet:
             ):
                 _require(value, what)
             _require(one.model_id, "model id")
+            if one.seconds is not None and not 0 <= one.seconds <= LONGEST:
+                raise InputError(f"an answer takes 0 to {LONGEST:.0f} seconds, not {one.seconds}")
             if len(one.request) > MAX_REQUEST or len(one.receipt) > MAX_RECEIPT:
                 raise LimitError("the request or the receipt is larger than any can be")
         with self._database.writing() as connection:
@@ -150,6 +155,36 @@ class Fleet:
         wanted = wanted.order_by(receipts.c.made.desc(), receipts.c.digest.desc()).limit(_most(limit))
         with self._database.reading() as connection:
             return [_receipt(row) for row in connection.execute(wanted)]
+
+    def seconds(self, digests: Sequence[bytes]) -> dict[bytes, float]:
+        """Return what answers took, by the digests of their receipts, without those that nobody measured."""
+        receipts = tables.receipts
+        found: dict[bytes, float] = {}
+        with self._database.reading() as connection:
+            for first in range(0, len(digests), MOST):
+                some = digests[first : first + MOST]
+                wanted = select(receipts.c.digest, receipts.c.seconds).where(receipts.c.digest.in_(some))
+                rows = connection.execute(wanted).all()
+                found |= {bytes(row.digest): row.seconds for row in rows if row.seconds is not None}
+        return found
+
+    def throughput(self, node: bytes, start: float, end: float) -> Throughput:
+        """Return what the proved answers of a node came to.
+
+        Args:
+            node: public key.
+            start: when the first of them came, in seconds since the Unix epoch.
+            end: when the last one came, likewise.
+        """
+        r = tables.receipts.c
+        wanted = select(
+            func.count(), func.count(r.seconds), func.sum(r.tokens), func.coalesce(func.sum(r.seconds), 0.0)
+        ).where(r.node == node, r.made >= start, r.made <= end, r.level.in_(["sampled", "audited"]))
+        with self._database.reading() as connection:
+            answers, timed, tokens, seconds = connection.execute(wanted).one()
+        return Throughput(
+            answers=answers, untimed=answers - timed, tokens=int(tokens or 0), seconds=float(seconds)
+        )
 
     def answer(self, digest: bytes) -> tuple[bytes, bytes] | None:
         """Return the encoded request and receipt of an answer, or None if they were not kept."""
@@ -195,7 +230,9 @@ def add_receipt(connection: Connection, new: NewReceipt) -> bool:
     """Keep a receipt, unless it is there; returns whether it is new."""
     _require_node(connection, new.node)
     names = ("digest", "node", "request_digest", "model_id", "terms_digest", "made", "tokens", "nonce_by")
-    row = {name: getattr(new, name) for name in names} | {"level": "receipted"}
+    row = {name: getattr(new, name) for name in names}
+    # a clock that saw no time pass measured nothing
+    row |= {"level": "receipted", "seconds": new.seconds or None}
     if not insert_new(connection, tables.receipts, [row]):
         _require_same(connection, new)
         return False
@@ -268,6 +305,7 @@ def _receipt(row: Row[Any]) -> ReceiptRecord:
         terms_digest=bytes(row.terms_digest),
         made=row.made,
         tokens=row.tokens,
+        seconds=row.seconds,
         nonce_by=row.nonce_by,
         level=row.level,
     )

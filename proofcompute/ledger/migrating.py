@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 __all__ = ["migrate"]
 
 
-def migrate(connection: Connection) -> None:
-    """Carry out all migrations that a database lacks, in the transaction of ``connection``."""
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Carry out all migrations up to ``to`` that a database lacks, in the transaction of ``connection``."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

@@ -22,6 +22,7 @@ __all__ = [
     "NodeState",
     "ReceiptRecord",
     "Recorded",
+    "Throughput",
     "VerdictRecord",
 ]
 
@@ -76,6 +77,10 @@ class NewReceipt:
     made: float
     """When it came, in seconds since the Unix epoch."""
     tokens: int = 0
+    """Tokens that were generated."""
+    seconds: float | None = None
+    """What the answer took, in seconds from its question to its last byte, measured by who asked and not told
+    by the node; None or 0: it was not measured."""
     nonce_by: str = "node"
     """Who chose the nonce: ``node`` or ``client``."""
     request: bytes = b""
@@ -95,8 +100,28 @@ class ReceiptRecord:
     terms_digest: bytes
     made: float
     tokens: int
+    seconds: float | None
+    """What the answer took; None: nobody measured it."""
     nonce_by: str
     level: Level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """What the proved answers of a node came to: those that were audited, in part or in whole, and held."""
+
+    answers: int
+    untimed: int
+    """How many of them nobody measured."""
+    tokens: int
+    """Tokens that they have."""
+    seconds: float
+    """Sum of what they took. Those that ran at once are added up: parallel requests never raise the speed."""
+
+    @property
+    def speed(self) -> float | None:
+        """Tokens of proved answers a second; None if there are none, or if some were not measured."""
+        return None if self.untimed or not self.seconds else self.tokens / self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)

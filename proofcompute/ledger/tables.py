@@ -40,7 +40,7 @@ __all__ = [
     "verdicts",
 ]
 
-SCHEMA: Final = "0001"
+SCHEMA: Final = "0002"
 """The newest migration."""
 
 # SQLite numbers rows by itself in columns of this type only.
@@ -99,6 +99,8 @@ receipts = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("nonce_by", Text, nullable=False),
     Column("level", Text, nullable=False),
+    # what the answer took, measured by who asked; empty if nobody did
+    Column("seconds", Double),
     # how the answer counts for its node's trust so far; empty before its first audit
     Column("detection", Double),
     Column("failed", Double),

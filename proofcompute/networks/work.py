@@ -40,6 +40,8 @@ class Work:
     """Ed25519 public key that the receipt names, 32 bytes."""
     rows: int
     """Rows of the trace: tokens of prompt and answer, or samples."""
+    tokens: int
+    """Tokens that were generated; 0 for a program that does not generate."""
     outcome: Outcome
     """What the auditor found."""
     auditor: bytes
@@ -70,6 +72,7 @@ class Work:
             model_id=receipt.model_id,
             node=receipt.node,
             rows=receipt.rows,
+            tokens=receipt.tokens,
             outcome=evidence.outcome,
             auditor=evidence.auditor,
             made=evidence.made,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -23,12 +24,42 @@ from client.lies import (
     transport,
 )
 from client.standin import BASE, NAME, NODE, Service, model_id, prompter
+from proofcompute.client import flow
 from proofcompute.client.pins import Served
 from proofcompute.errors import Cell, ServiceError, VerificationError
 from proofcompute.openai import OpenCall
 from proofcompute.protocol.messages import Challenge
 
 LIBRARIES = (httpx, httpx2)
+
+
+class Clock:
+    """A monotonic clock that only nodes move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def coming(self, pieces: list[bytes]) -> list[bytes]:
+        """A body of which each piece takes a second."""
+        clock = self
+
+        class Slow(list[bytes]):
+            def __iter__(self) -> Iterator[bytes]:
+                for piece in super().__iter__():
+                    clock.now += 1
+                    yield piece
+
+        return Slow(pieces)
+
+    def thinking(self, body: bytes) -> bytes:
+        """A body that takes a quarter of a second."""
+        self.now += 0.25
+        return body
+
+
 TEXT = {"model": NAME, "prompt": "Once", "max_tokens": 6}
 HONEST = {
     "chat": ("/chat/completions", CHAT),
@@ -162,3 +193,31 @@ def test_openings_have_a_limit_of_their_own_and_refusals_that_of_errors(status: 
         else:
             with pytest.raises(VerificationError, match="larger than its limit"):
                 client.post(BASE + "/proofs/open", content=call)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(("form", "seconds"), [("whole", 0.25), ("stream", 3.0), ("stream with usage", 4.0)])
+def test_an_answer_takes_until_its_receipt_has_come(
+    form: str, seconds: float, library: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the client's own clock, whatever the node says of it."""
+    clock = Clock()
+    monkeypatch.setattr(flow, "time", clock)
+    service = Service(
+        rewrite=clock.coming if "stream" in form else clock.thinking,
+        headers={"openai-processing-ms": "1", "server-timing": "total;dur=1"},
+    )
+    for asks in (ask, lambda *a: asyncio.run(ask_async(*a))):
+        found = transport(service, library)
+        asks(found, {**CHAT, **OPTIONS[form]}, "/chat/completions", library)
+        (checked,) = found.checked
+        assert checked.seconds == seconds
+        clock.now += 100  # between two questions nothing is measured
+
+
+def test_choices_of_one_answer_took_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(flow, "time", clock)
+    found = transport(Service(rewrite=clock.coming), httpx)
+    ask(found, {**CHAT, "n": 2, "stream": True}, "/chat/completions", httpx)
+    assert [checked.seconds for checked in found.checked] == [6.0, 6.0]

@@ -40,6 +40,10 @@ def test_receipts_and_verdicts_are_in_the_ledger(tmp_path: Path, files: Path, sy
     ledger = books_of(made).ledger
     (receipt,) = ledger.fleet.receipts()
     assert receipt.level == "audited"
+    assert receipt.seconds is not None
+    assert receipt.tokens == said.json["usage"]["completion_tokens"]
+    proved = ledger.fleet.throughput(receipt.node, 0, receipt.made)
+    assert proved.speed == receipt.tokens / receipt.seconds
     assert receipt.request_digest.hex() in said.json["id"]
     kept = ledger.fleet.answer(receipt.digest)
     assert kept is not None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ledger.world import WRONG, filled, verdict
+from ledger.world import WRONG, filled, receipt, verdict
 from proofcompute.cli import main
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.ledger import Ledger
@@ -41,13 +42,25 @@ def test_a_ledger_from_its_making_to_its_verification(
     shown = said(capsys, "show", where)
     assert [node["state"] for node in shown["nodes"]] == ["active", "active", "quarantined"]
     assert (shown["size"], shown["root"], shown["equivocations"]) == (3, root, 0)
-    assert said(capsys, "export", where, "-o", tmp_path / "log")["size"] == 3
+    none = {"answers": 0, "untimed": 0, "tokens_a_second": None}
+    assert [node["proved"] for node in shown["nodes"]] == [none] * 3
+    now = time.time()
+    with Ledger(where) as ledger:
+        ledger.fleet.add_receipts(
+            [receipt(n, node=1, made=now, seconds=s) for n, s in ((10, 2.0), (11, None))]
+        )
+        for number, shows in ((10, "3.5 proved tokens/s in 1 answers"), (11, "1 of 2 proved answers")):
+            ledger.verdicts.record(verdict(number, node=1))
+            assert main(["ledger", "show", where]) == 0
+            assert shows in capsys.readouterr().out
+    root = said(capsys, "show", where)["root"]
+    assert said(capsys, "export", where, "-o", tmp_path / "log")["size"] == 5
     for what in (where, tmp_path / "log"):
         found = said(capsys, "verify", what, "--head", tmp_path / "head", "--operator", first["operator"])
-        assert (found["verified"], found["size"], found["root"], found["heads"]) == (True, 3, root, 2)
+        assert (found["verified"], found["size"], found["root"], found["heads"]) == (True, 5, root, 2)
     copy = tmp_path / "copy.db"
     said(capsys, "init", copy)
-    assert said(capsys, "import", tmp_path / "log", copy, "--operator", first["operator"])["new"] == 3
+    assert said(capsys, "import", tmp_path / "log", copy, "--operator", first["operator"])["new"] == 5
     assert said(capsys, "verify", copy, "--head", tmp_path / "head")["root"] == root
     assert main(["ledger", "show", str(copy)]) == 0
     assert main(["ledger", "verify", str(copy)]) == 0

@@ -12,10 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from ledger.world import MODEL, NODES, digest, filled, receipt
+from ledger.world import AUDITORS, MODEL, NODES, WRONG, digest, filled, receipt, verdict
 from proofcompute.errors import InputError, LimitError, MismatchError, StorageError, UnsupportedError
 from proofcompute.ledger import Ledger, NewNode
 from proofcompute.ledger.database import Database, shown
+from proofcompute.ledger.migrating import migrate
 from proofcompute.ledger.tables import metadata
 from proofcompute.limits import MAX_RECEIPT, MAX_TERMS
 
@@ -27,6 +28,76 @@ def test_migrations_make_the_tables_that_are_used(where: str) -> None:
     with database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     database.close()
+
+
+def test_a_ledger_without_durations_is_brought_up_to_date(where: str) -> None:
+    """Receipts of before have none, and a speed that would leave them out is no speed."""
+    database = Database(where)
+    database.make_file()
+    with database.writing() as connection:
+        migrate(connection, "0001")
+        old = receipt(0)
+        node = {"key": old.node, "url": "http://127.0.0.1:1", "name": "", "state": "active", "reason": ""}
+        counts = dict.fromkeys(("added", "audits", "detection", "failed", "trust", "low", "high"), 0.0)
+        for table, row in (
+            ("nodes", {**node, **counts, "receipts": 1, "tokens": 7}),
+            (
+                "receipts",
+                {"digest": old.digest, "node": old.node, "request_digest": old.request_digest}
+                | {"model_id": MODEL, "terms_digest": b"", "made": old.made, "tokens": 7, "nonce_by": "node"}
+                | {"level": "audited"},
+            ),
+        ):
+            names = ", ".join(row)
+            values = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)  # noqa: S608
+    database.close()
+    with pytest.raises(UnsupportedError, match="schema 0001, and this version knows 0002"):
+        Ledger(where)
+    with Ledger.make(where) as ledger:
+        kept = ledger.fleet.receipt(old.digest)
+        assert kept is not None
+        assert (kept.tokens, kept.level, kept.seconds) == (7, "audited", None)
+        ledger.fleet.add_receipts([receipt(1)])
+        ledger.verdicts.record(verdict(1))
+        assert ledger.fleet.seconds([old.digest, receipt(1).digest]) == {receipt(1).digest: 2.0}
+        found = ledger.fleet.throughput(NODES[0], 0, 2000)
+        assert (found.answers, found.untimed, found.tokens, found.speed) == (2, 1, 14, None)
+        later = ledger.fleet.throughput(NODES[0], receipt(1).made, 2000)
+        assert (later.answers, later.untimed, later.speed) == (1, 0, 3.5)
+
+
+def test_what_answers_took_is_kept_as_it_was_first_measured(where: str) -> None:
+    with filled(where, receipts=0) as ledger:
+        known = [receipt(0), receipt(1, seconds=5.0), receipt(2, seconds=None), receipt(3, seconds=0.0)]
+        assert ledger.fleet.add_receipts(known) == 4
+        # whoever brings a receipt again changes nothing of it
+        assert (
+            ledger.fleet.add_receipts([replace(known[0], seconds=0.001), replace(known[2], seconds=1.0)]) == 0
+        )
+        digests = [one.digest for one in known]
+        assert ledger.fleet.seconds([*digests, digest("none")]) == {digests[0]: 2.0, digests[1]: 5.0}
+        assert ledger.fleet.seconds([]) == {}
+        for wrong in (-1.0, float("nan"), float("inf"), 1e10):
+            with pytest.raises(InputError, match="seconds"):
+                ledger.fleet.add_receipts([receipt(4, seconds=wrong)])
+        many = [digest(("unknown", n)) for n in range(2500)]
+        assert ledger.fleet.seconds([*many, digests[1]]) == {digests[1]: 5.0}
+
+
+def test_only_proved_answers_have_a_speed(where: str) -> None:
+    with filled(where, receipts=0) as ledger:
+        assert ledger.fleet.throughput(NODES[0], 0, 2000).speed is None
+        ledger.fleet.add_receipts([receipt(n) for n in range(6)])
+        ledger.fleet.add_receipts([receipt(9, node=1, seconds=0.5)])
+        some = replace(verdict(1), check="cells", challenge_digest=b"c" * 32, cells=1, total=10)
+        ledger.verdicts.record(verdict(0), some.signed(AUDITORS[0]), verdict(2, WRONG), verdict(9, node=1))
+        found = ledger.fleet.throughput(NODES[0], 0, 2000)
+        # two answers of seven tokens, audited in whole and in part; nobody audited three, and one was wrong
+        assert (found.answers, found.untimed, found.tokens, found.seconds) == (2, 0, 14, 4.0)
+        assert found.speed == 3.5
+        ledger.verdicts.record(verdict(0, WRONG, by=1))
+        assert ledger.fleet.throughput(NODES[0], 0, 2000).answers == 1
 
 
 def test_a_ledger_of_another_version_is_not_used(where: str) -> None:

@@ -69,6 +69,10 @@ def test_an_export_makes_the_same_ledger_again(where: str, tmp_path: Path) -> No
             assert mine is not None
             assert theirs is not None
             assert (mine.trust, mine.state, mine.reason) == (theirs.trust, theirs.state, theirs.reason)
+        # nobody signs what an answer took, so no export says it, and its node has no speed there
+        timed, untimed = (each.fleet.throughput(NODES[0], 0, 9000) for each in (ledger, other))
+        assert timed.speed is not None
+        assert (untimed.answers, untimed.untimed, untimed.speed) == (timed.answers, timed.answers, None)
         # what comes later is appended
         ledger.verdicts.record(verdict(3, by=0))
         write_export(ledger, tmp_path / "later")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from adversary.mutation import Edit, apply
-from ledger import test_jobs, test_log, test_verdicts
+from ledger import test_fleet, test_jobs, test_log, test_verdicts
 from ledger.test_quorums import (
     test_a_forged_signature_is_none,
     test_members_that_find_other_things_sign_nothing,
@@ -206,6 +206,30 @@ MUTANTS: dict[str, Mutant] = {
         "return last == 0 and old == first_root and new == second_root",
         "return last == 0 and old == first_root",
         proofs,
+    ),
+    "slow answers that nobody measured": Mutant(
+        "records",
+        "return None if self.untimed or not self.seconds else",
+        "return None if not self.seconds else",
+        there(test_fleet.test_a_ledger_without_durations_is_brought_up_to_date),
+    ),
+    "no time at all": Mutant(
+        "fleet",
+        '"seconds": new.seconds or None}',
+        '"seconds": new.seconds}',
+        there(test_fleet.test_what_answers_took_is_kept_as_it_was_first_measured),
+    ),
+    "a duration that is none": Mutant(
+        "fleet",
+        "if one.seconds is not None and not 0 <= one.seconds <= LONGEST:",
+        "if one is None:",
+        there(test_fleet.test_what_answers_took_is_kept_as_it_was_first_measured),
+    ),
+    "the speed of answers that nobody audited": Mutant(
+        "fleet",
+        ', r.level.in_(["sampled", "audited"]))',
+        ")",
+        there(test_fleet.test_only_proved_answers_have_a_speed),
     ),
     "a forged signature of a member": Mutant(
         "recording",

@@ -19,6 +19,7 @@ PAGE: dict[str, Callable[[Ledger], object]] = {
     "receipts": lambda ledger: ledger.fleet.receipts(limit=10),
     "older receipts": lambda ledger: ledger.fleet.receipts(before=ledger.fleet.receipt(receipt(1).digest)),
     "a node's receipts": lambda ledger: ledger.fleet.receipts(NODES[0]),
+    "a node's speed": lambda ledger: ledger.fleet.throughput(NODES[0], 0, 5000),
     "verdicts": lambda ledger: ledger.verdicts.verdicts(),
     "a node's verdicts": lambda ledger: ledger.verdicts.verdicts(node=NODES[0]),
     "failures": lambda ledger: ledger.verdicts.verdicts(outcome="contradicted"),

@@ -24,7 +24,9 @@ MODEL = digest("model")
 
 def receipt(n: int, node: int = 0, **more: Any) -> NewReceipt:
     about = {"digest": digest(("receipt", n)), "request_digest": digest(("request", n)), "model_id": MODEL}
-    return NewReceipt(**{**about, "node": NODES[node], "made": 1000.0 + n, "tokens": 7, **more})
+    return NewReceipt(
+        **{**about, "node": NODES[node], "made": 1000.0 + n, "tokens": 7, "seconds": 2.0, **more}
+    )
 
 
 def verdict(n: int, outcome: Outcome = ACCEPTED, by: int = 0, node: int = 0, **more: Any) -> AuditVerdict:

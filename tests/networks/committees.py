@@ -44,6 +44,7 @@ def work(terms: Terms, receipt: bytes, outcome: int, auditor: int = 0) -> Work:
         model_id=terms.model,
         node=terms.node,
         rows=7,
+        tokens=3,
         outcome=Outcome(OUTCOMES[outcome], step=3 if outcome == 2 else 0),
         auditor=digest("auditor", auditor),
         made=1_800_000_000_000 + auditor,

@@ -59,7 +59,7 @@ def one(tmp_path: Path) -> Work:
 def answer(one: Work, number: int, **changes: Any) -> Work:
     """What a bundle would say about another answer of the same node."""
     digest = number.to_bytes(32)
-    usual = {"bundle_sha256": digest, "receipt_digest": b"R" + digest[1:], "rows": 500}
+    usual = {"bundle_sha256": digest, "receipt_digest": b"R" + digest[1:], "tokens": 500}
     return replace(one, **{**usual, **changes})
 
 
@@ -122,10 +122,18 @@ SPOILED: dict[str, tuple[Callable[[Work], Cluster], set[str]]] = {
     ),
     "no probes": (lambda w: judged(w, audits(w), probes={"asked": 0, "answered": 0}), {"uptime"}),
     "slow": (
-        lambda w: judged(w, audits(w), seconds={answer(w, 1).receipt_digest.hex(): 5.1}),
+        lambda w: judged(w, audits(w), seconds={a.receipt_digest.hex(): 5.1 for a in audits(w)}),
         {"throughput of h100"},
     ),
     "not timed": (lambda w: judged(w, audits(w), seconds={}), {"throughput of h100"}),
+    "a slow one left out": (
+        lambda w: judged(w, audits(w), seconds={answer(w, 2).receipt_digest.hex(): 2.5}),
+        {"throughput of h100"},
+    ),
+    "prompts instead of answers": (
+        lambda w: judged(w, [replace(each, rows=100_000, tokens=1) for each in audits(w)]),
+        {"throughput of h100"},
+    ),
     "other hardware": (lambda w: judged(w, audits(w), hardware="abacus"), {"throughput"}),
     "few audits": (lambda w: judged(w, audits(w), answers=21), {"audited"}),
     "no answers": (
@@ -161,6 +169,15 @@ def test_each_line_fails_alone(one: Work, name: str) -> None:
     found = make(one)
     assert failing(found) == lines
     assert not found.verified
+
+
+def test_a_speed_that_leaves_answers_out_is_none(one: Work) -> None:
+    found = judged(one, audits(one), seconds={answer(one, 2).receipt_digest.hex(): 0.1})
+    (line,) = [line for line in found.nodes[0].lines if line.name == "throughput of h100"]
+    assert line.found == "unknown: nobody recorded what 1 of 2 proved answers took"
+    assert len(line.evidence) == 2
+    envelope = wrap(found, OWNER).data
+    assert not check(envelope, OWNER.public, audits(one), one.made).verified
 
 
 def test_an_answer_that_was_contradicted_proves_no_throughput(one: Work) -> None:
@@ -277,6 +294,12 @@ def test_who_signed_when_and_about_what(one: Work) -> None:
         check(b" " * (MAX_ENVELOPE + 1), OWNER.public, works, one.made)
 
 
+def fast(found: Cluster) -> None:
+    """Refuse a cluster whose node is too slow."""
+    if "throughput of h100" in failing(found):
+        raise InputError("too slow")
+
+
 MUTANTS: dict[str, tuple[Edit, Callable[[Work], object]]] = {
     "the signer": (
         Edit("networks.dsse", "if not any(signature_holds(", "if False and not any(signature_holds("),
@@ -319,6 +342,18 @@ MUTANTS: dict[str, tuple[Edit, Callable[[Work], object]]] = {
     "the end": (
         Edit("networks.cluster.judging", "    if at < records.end:", "    if False:"),
         lambda w: judged(w, audits(w), at=-1),
+    ),
+    "what every answer took": (
+        Edit(
+            "networks.cluster.lines",
+            "if digest not in contradicted}",
+            "if digest not in contradicted and digest in node.seconds}",
+        ),
+        lambda w: fast(judged(w, audits(w), seconds={answer(w, 2).receipt_digest.hex(): 2.5})),
+    ),
+    "tokens and not rows": (
+        Edit("networks.cluster.lines", "sum(work.tokens for", "sum(work.rows for"),
+        lambda w: fast(judged(w, [replace(each, rows=100_000, tokens=1) for each in audits(w)])),
     ),
     "the number of answers": (
         Edit("networks.cluster.lines", "if found.answers(works) > node.answers:", "if False:"),
@@ -452,7 +487,8 @@ def test_a_ledger_gives_records_and_bundles(tmp_path: Path) -> None:
                 "model_id": one.model_id,
                 "node": one.node,
             }
-            received = NewReceipt(digest=one.receipt_digest, made=one.made / 1000, **known)
+            took = 0.5 if kind == "accepted" else 9.0
+            received = NewReceipt(digest=one.receipt_digest, made=one.made / 1000, seconds=took, **known)
             ledger.fleet.add_receipts([received, replace(received, digest=bytes(32), made=1.0)])
             said = AuditVerdict(
                 **known,
@@ -489,6 +525,10 @@ def test_a_ledger_gives_records_and_bundles(tmp_path: Path) -> None:
         assert entry["answers"] == many
         # its auditors, three challenges of each answer; one more by another auditor; one is not answered
         assert entry["probes"] == {"asked": 4 * many, "answered": 3 * many}
+    good = found["accepted"]
+    seconds = {key: entry.get("seconds", {}) for key, entry in value["nodes"].items()}
+    assert seconds.pop(good.node.hex()) == {good.receipt_digest.hex(): 0.5}
+    assert not any(seconds.values())
     OWNER.save(tmp_path / "owner")
     words = ("judge", policy, tmp_path / "records", folder, "--identity", tmp_path / "owner")
     done(*network, *words, "-o", tmp_path / "verdict", "--at", moment(made))
@@ -499,3 +539,43 @@ def test_a_ledger_gives_records_and_bundles(tmp_path: Path) -> None:
     with Ledger.make(tmp_path / "empty.db"):
         pass
     assert "no nodes" in refused(*network, "records", tmp_path / "empty.db", policy, *given, "--force")
+
+
+@pytest.mark.parametrize("took", [0.5, None])
+def test_the_speed_of_proved_answers_comes_from_the_ledger(
+    tmp_path: Path, one: Work, took: float | None
+) -> None:
+    """An answer of a ledger that was made before durations were kept fails the line, with its reason."""
+    pytest.importorskip("sqlalchemy")
+    from proofcompute.ledger import PARTS, AuditVerdict, Ledger, NewNode, NewReceipt
+    from proofcompute.networks.cluster.recorded import records
+
+    about: dict[str, Any] = {
+        "request_digest": one.request_digest,
+        "model_id": one.model_id,
+        "node": one.node,
+    }
+    said = AuditVerdict(
+        **about,
+        receipt_digest=one.receipt_digest,
+        check="cells",
+        challenge_digest=b"c" * 32,
+        outcome=one.outcome,
+        detection=PARTS,
+        made=one.made,
+    )
+    with Ledger.make(tmp_path / "ledger.db") as ledger:
+        ledger.fleet.add_node(NewNode(one.node, "http://127.0.0.1:1"))
+        ledger.fleet.add_receipts(
+            [NewReceipt(digest=one.receipt_digest, made=one.made / 1000, seconds=took, **about)]
+        )
+        ledger.verdicts.record(said.signed(AUDITOR))
+        known = records(ledger, "north", one.made - HOUR, one.made, {one.node: "h100"})
+    asked = Policy.read(POLICY.encode()).value
+    policy = Policy.of({**asked, "node": {"throughput": {"h100": 2}}, "cluster": {}})
+    assert one.tokens > 0
+    (line,) = judge(policy, known, [one], one.made).nodes[0].lines
+    if took is None:
+        assert (line.found, line.holds) == ("unknown: nobody recorded what 1 of 1 proved answers took", False)
+    else:
+        assert (line.found, line.holds) == (str(2 * one.tokens), True)

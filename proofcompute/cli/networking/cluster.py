@@ -83,7 +83,8 @@ def records(
 ) -> None:
     """Take from a ledger the records of a period, and the evidence of the policy's auditors about it.
 
-    A ledger does not know how long answers took: add seconds by the digests of receipts before judging.
+    Answers have the durations that gateways and auditors measured. Older ones have none, and fail a line that
+    needs it.
     """
     from proofcompute.ledger import Ledger
     from proofcompute.networks.cluster.forms import MAX_POLICY, Policy

@@ -233,6 +233,7 @@ function showAnswer() {
     facts["receipt digest"] = worst.receipt_digest;
     facts["output digest"] = worst.output_digest;
     facts.arithmetic = `version ${worst.numerics}`;
+    facts.took = worst.seconds === null ? "not measured" : `${worst.seconds.toFixed(2)} s, measured by the gateway`;
     facts.parameters = JSON.stringify(worst.parameters);
   }
   for (const tried of answer.tried) facts[`asked ${tried.node} before`] = tried.why;

@@ -26,7 +26,7 @@ class Line:
     name: str
     required: str
     found: str
-    """The number, or ``unknown``."""
+    """The number, or ``unknown``, with the reason where it is not that there is nothing."""
     holds: bool
     basis: Basis
     evidence: tuple[bytes, ...] = ()
@@ -101,15 +101,22 @@ def _recorded(wanted: dict[str, Any], node: Node, found: _Found) -> Iterator[Lin
             shown = node.hardware or "unknown"
             yield Line("throughput", "a class of the policy", shown, holds=False, basis="records")
             return
-        contradicted = {work.receipt_digest for work in found.of("contradicted")}
-        timed = {
-            work.receipt_digest: work
-            for work in found.of("accepted")
-            if work.receipt_digest in node.seconds and work.receipt_digest not in contradicted
-        }
-        taken = sum((node.seconds[digest] for digest in timed), Fraction())
-        speed = None if not taken else sum(work.rows for work in timed.values()) / taken
-        yield _at_least(name, exact(by_class[node.hardware]), speed, "both", list(timed.values()))
+        yield _throughput(name, exact(by_class[node.hardware]), node, found)
+
+
+def _throughput(name: str, least: Fraction, node: Node, found: _Found) -> Line:
+    """Return the line for generated tokens a second. Tokens of prompts count nothing, and take their time."""
+    contradicted = {work.receipt_digest for work in found.of("contradicted")}
+    proved = {work.receipt_digest: work for work in found.of("accepted")}
+    held = {digest: work for digest, work in proved.items() if digest not in contradicted}
+    untimed = len(held.keys() - node.seconds.keys())
+    if untimed:
+        # Whoever could leave answers out would leave out the slow ones.
+        shown = f"unknown: nobody recorded what {untimed} of {len(held)} proved answers took"
+        return Line(name, text(least), shown, holds=False, basis="both", evidence=_digests([*held.values()]))
+    taken = sum((node.seconds[digest] for digest in held), Fraction())
+    speed = None if not taken else sum(work.tokens for work in held.values()) / taken
+    return _at_least(name, least, speed, "both", list(held.values()))
 
 
 def _counted(

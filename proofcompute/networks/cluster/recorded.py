@@ -49,8 +49,8 @@ def records(
 ) -> Records:
     """Return the records of a cluster: all nodes of the ledger that are not retired.
 
-    Probes are the challenges of auditors, which a node answered if it was neither silent nor refused. What
-    answers took is nothing that a ledger knows; who knows it adds it.
+    Probes are the challenges of auditors, which a node answered if it was neither silent nor refused. Seconds
+    are those of the answers that auditors accepted in the period, as who asked measured them.
 
     Args:
         ledger: where it is recorded.
@@ -68,14 +68,19 @@ def records(
         if node.state == "retired":
             continue
         asked = answered = 0
+        accepted = set()
         for each in _verdicts(ledger, node.key, start, end):
             if each.verdict.check == "cells":
                 asked += 1
                 answered += each.verdict.outcome.kind not in ("silent", "refused")
+            if each.verdict.outcome.kind == "accepted":
+                accepted.add(each.verdict.receipt_digest)
+        seconds = {digest.hex(): value for digest, value in ledger.fleet.seconds(sorted(accepted)).items()}
         nodes[node.key.hex()] = {
             "answers": _answers(ledger, node.key, start, end),
             **({"hardware": classes.pop(node.key)} if node.key in classes else {}),
             **({"probes": {"asked": asked, "answered": answered}} if asked else {}),
+            **({"seconds": dict(sorted(seconds.items()))} if seconds else {}),
         }
     if not nodes:
         raise InputError("the ledger has no nodes")

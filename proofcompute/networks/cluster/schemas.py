@@ -50,7 +50,7 @@ POLICY: Final[Mapping[str, Any]] = {
                     {},
                     uptime={"description": "Least share of probes that it answered.", **_SHARE},
                     throughput={
-                        "description": "Least rows a second of answers that held, by class of hardware.",
+                        "description": "Least generated tokens a second of proved answers, by hardware.",
                         "type": "object",
                         "minProperties": 1,
                         "maxProperties": 256,

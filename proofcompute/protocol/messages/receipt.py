@@ -18,6 +18,8 @@ STOP_REASONS = ("complete", "end", "stop", "length")
 """``complete`` for programs that do not generate; end token, stop string, or length for those that do."""
 _OWN: Final = 9
 """Number of elements before the tail that all receipts have."""
+_TOKEN: Final = 4
+"""Bytes of a token in an output."""
 _STAGED: Final = 3
 """Version of a receipt for one stage of a pipeline, which has one element more."""
 
@@ -46,6 +48,11 @@ class Receipt(Signed):
     def version(self) -> int:
         """Version of the message: 3 for a stage of a pipeline, 2 for a whole run."""
         return Receipt.VERSION if self.pipeline is None else _STAGED
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were generated; 0 for a program that does not generate."""
+        return 0 if self.stop_reason == "complete" else sum(len(data) for _, data in self.outputs) // _TOKEN
 
     @property
     def segments(self) -> range | None:
