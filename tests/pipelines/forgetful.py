@@ -21,7 +21,8 @@ STAGES = range(3)
 def stage(number: int, **options: Any) -> StageNode:
     """A stage's node that has just started."""
     part = MODEL.part(PIPELINE.segments(number))
-    return StageNode(part, IDENTITIES[number], PIPELINE, number, device=synthetic.KERNELS, **options)
+    options = {"device": synthetic.KERNELS, **options}
+    return StageNode(part, IDENTITIES[number], PIPELINE, number, **options)
 
 
 def halves(model: pc.Model) -> tuple[Pipeline, Callable[[], list[StageNode]]]:

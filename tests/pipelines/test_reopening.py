@@ -54,12 +54,14 @@ def test_the_stages_before_hand_their_rows_on_once_more() -> None:
     assert audited(opener(nodes, kept=False), MIDDLE).complete  # its trace is there by now
 
 
-def test_the_bytes_are_those_of_the_first_opening() -> None:
+@pytest.mark.parametrize("device", ["numpy", "cpu"])
+def test_the_bytes_are_those_of_the_first_opening(device: str) -> None:
     nodes, answer = answered()
     for number in STAGES:
         challenge = auditor().challenge(request(), answer.receipts[number], "all")
         first = nodes[number].open(request(), answer.receipts[number], challenge)
-        assert opener([stage(n) for n in STAGES], kept=False).open(number, challenge) == first
+        again = opener([stage(n, device=device) for n in STAGES], kept=False)
+        assert again.open(number, challenge) == first
 
 
 def test_traces_that_gave_way_come_back() -> None:

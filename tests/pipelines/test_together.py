@@ -70,12 +70,16 @@ def plain(emitted: Mapping[str, Array]) -> dict[str, tuple[Any, ...]]:
     return {name: (rows.dtype, rows.shape, rows.tobytes()) for name, rows in emitted.items()}
 
 
+@pytest.mark.parametrize("device", ["numpy", "cpu"])
 @pytest.mark.parametrize("shift", [0, 2])
-def test_what_is_computed_together_is_what_each_gets_alone(shift: int) -> None:
-    """Prompts beside prompts, or beside tokens of others that have begun two steps before."""
+def test_what_is_computed_together_is_what_each_gets_alone(shift: int, device: str) -> None:
+    """Prompts beside prompts, or beside tokens of others that have begun two steps before.
+
+    What each gets alone is that of the definition.
+    """
     runs = [alone(one) for one in asked()]
     begins = [number * shift for number in range(len(runs))]
-    nodes = [stage(number) for number in STAGES]
+    nodes = [stage(number, device=device) for number in STAGES]
     for node in nodes:
         for one in asked():
             node.begin(one)
