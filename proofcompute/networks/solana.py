@@ -174,8 +174,8 @@ def _memo_of(text: str) -> tuple[bytes, int]:
 
 def check_memo(data: bytes, text: str) -> None:
     """Check that a memo is that of rows. Raises EnvelopeError if it is not."""
-    if memo(data).data != text.encode():
-        _memo_of(text)
+    leaves = check_rows(data)
+    if _memo_of(text) != (root_of(leaves), len(leaves)):
         raise EnvelopeError("the memo is that of other rows")
 
 

@@ -235,7 +235,8 @@ def test_silence_is_no_response(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("validator", "agent", "uri"),
     [("0x" + "0" * 40, 1, URI), (CONTRACT, -1, URI), (CONTRACT, 1 << 256, URI), (CONTRACT, 1, ""),
-     (CONTRACT, 1, "x" * 3000), (CONTRACT, 1, "a:\n"), (CONTRACT, 1, "nowhere")],
+     (CONTRACT, 1, "x" * 3000), (CONTRACT, 1, "a:\n"), (CONTRACT, 1, "nowhere"),
+     (CONTRACT, 1, "a:\udcff")],
 )  # fmt: skip
 def test_requests_that_no_registry_holds(validator: str, agent: int, uri: str) -> None:
     with pytest.raises(InputError):

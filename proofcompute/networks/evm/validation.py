@@ -67,7 +67,8 @@ def _call(function: tuple[str, tuple[str, ...]], *arguments: object) -> Call:
 
 
 def _uri(text: str) -> str:
-    if not text or len(text.encode()) > MAX_URI or not text.isprintable() or ":" not in text:
+    # A lone surrogate has no bytes, and is not printable.
+    if not text or not text.isprintable() or len(text.encode()) > MAX_URI or ":" not in text:
         raise InputError(f"an address of a payload is a URI of at most {MAX_URI} bytes")
     return text
 
