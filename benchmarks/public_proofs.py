@@ -2,10 +2,11 @@
 
 The model is published once. Then these take turns in one process: a run, the node's opening of all its cells,
 a proof of them that the node makes while it opens, the check of that proof without weights, and the private
-audit of the same opening with a secret key. The same of drawn cells follows. Figures are medians of seconds
-and of the processor time of all threads, and ratios of both; what proving takes beyond opening is the median
-of the differences. Openings and proofs lie in memory. ``parallel`` is processor time over seconds: on quiet
-cores how many of them were at work. Nothing is asserted about time.
+audit of the same opening with a secret key. Then an auditor draws as many cells itself, the node opens them
+with a proof, and the auditor checks it with the public key. The same of drawn cells follows. Figures are
+medians of seconds and of the processor time of all threads, and ratios of both; what proving takes beyond
+opening is the median of the differences. Openings and proofs lie in memory. ``parallel`` is processor time
+over seconds: on quiet cores how many of them were at work. Nothing is asserted about time.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from functools import partial
 from typing import Any
 
 from benchmarks.model import Bench
-from proofcompute.protocol.messages import Request
+from proofcompute.protocol.messages import Receipt, Request
 from proofcompute.public.holder import SECURITY, positions_for
+from proofcompute.public.openings import ByPublicProof, ProofMaker
 from proofcompute.public.proof import ALL
 from proofcompute.public.proving import OwnAnswer, coded_challenge, prove, verify_proof
 from proofcompute.public.publishing import Published, publish
 from proofcompute.verifier import check_receipt
+from proofcompute.verifier.auditor import Auditor
 from proofcompute.verifier.keymaking import keygen
 from proofcompute.verifier.verify import verify
 
@@ -62,7 +65,8 @@ def proofs(
     """Time a run, the proof of ``cells`` of its cells, and both ways to check them, in turns."""
     node, k = bench.node, bench.node.kernels
     positions, times = positions_for(published.key.layout, SECURITY), Times()
-    opening, out = io.BytesIO(), io.BytesIO()
+    maker, mine = ProofMaker(published, node.model, k), Auditor(ByPublicProof(published.key), device=k)
+    opening, out, ended = io.BytesIO(), io.BytesIO(), io.BytesIO()
     for turn in range(turns + 1):
         if turn == 1:
             times = Times()  # the first turn compiles
@@ -78,13 +82,20 @@ def proofs(
         times.take("verify", read)
         opening.seek(0)
         times.take("private", partial(verify, key, request, receipt, asked, opening, kernels=k))
+        wanted = mine.challenge(request, receipt, "all" if cells == ALL else cells)
+        hearer, ending = maker.begin(Receipt.decode(receipt), wanted)
+        ended = io.BytesIO()
+        opens = partial(node.open, request, receipt, wanted, ended, hearer=hearer, ending=ending)
+        times.take("open for an auditor", opens)
+        times.take("audit", partial(mine.check, request, receipt, wanted, ended.getvalue()))
     times.difference("prove", "open and prove", "open")
     found = times.medians()
-    ratios = (("prove", "run"), ("verify", "private"), ("private", "run"))
+    ratios = (("prove", "run"), ("verify", "private"), ("private", "run"), ("audit", "private"))
     return {
         "cells": "all" if cells == ALL else cells,
         "opening_bytes": len(opening.getvalue()),
         "proof_bytes_more": len(out.getvalue()) - len(opening.getvalue()),
+        "challenged_bytes": len(ended.getvalue()),
         "seconds": {name: round(wall, 4) for name, (wall, _) in found.items()},
         "processor_seconds": {name: round(busy, 4) for name, (_, busy) in found.items()},
         "parallel": {name: round(busy / wall, 2) for name, (wall, busy) in found.items()},
