@@ -12,7 +12,7 @@ import pytest
 
 from client.standin import KERNELS, model
 from gateway.standing import CHAT, asked, gateway, honest, standing
-from gateway.test_auditing import audited, cheating, files
+from gateway.test_auditing import audited, cheating, files, proved
 from proofcompute.gateway import Gateway
 from proofcompute.protocol.bundle import Bundle
 from proofcompute.scaling import Standing
@@ -29,12 +29,16 @@ def process_of(made: Gateway) -> Standing[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("by", "cells", "level"), [("replay", 16, "fully audited"), ("opening", 16, "sampled")]
+    ("by", "cells", "level"),
+    [("replay", 16, "fully audited"), ("opening", 16, "sampled"), ("public", 16, "sampled")],
 )
 def test_a_process_finds_what_threads_find(
     by: str, cells: Any, level: str, files: Path, synchronous: None
 ) -> None:
-    nodes = {"north": honest("north"), "south": cheating("south", "other weights")}
+    if by == "public":
+        nodes = {"north": proved("north"), "south": proved("south", "other weights")}
+    else:
+        nodes = {"north": honest("north"), "south": cheating("south", "other weights")}
     made = gateway(nodes, models=audited(files, by, cells=cells), apart="numpy", disclose=True)
 
     async def ask_both() -> None:
