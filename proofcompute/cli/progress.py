@@ -1,4 +1,4 @@
-"""Progress bars, which appear on a terminal only."""
+"""Progress bars, which appear on a terminal only, and lines about long work elsewhere."""
 
 from __future__ import annotations
 
@@ -31,11 +31,28 @@ _bars: list[Progress] = []
 """The bar that is on the terminal, if any. All tasks share it, because two bars would garble each other."""
 
 
+def _tenths(title: str, total: int) -> Advance:
+    """Print a line for each tenth of the work."""
+    done = 0
+
+    def advance(steps: int, total: int | None = total) -> None:
+        nonlocal done
+        before, done = done, done + steps
+        if total and before * 10 // total < (tenths := min(done * 10 // total, 10)):
+            complain(f"{title}: {tenths * 10} %")
+
+    return advance
+
+
 @contextmanager
-def progress(title: str, total: int | None = None) -> Iterator[Advance]:
-    """Show a progress bar while the block runs, if standard error is a terminal."""
+def progress(title: str, total: int | None = None, *, lines: bool = False) -> Iterator[Advance]:
+    """Show a progress bar while the block runs, if standard error is a terminal.
+
+    Elsewhere, where a bar would be noise, ``lines`` prints a line for each tenth of ``total``: for work of
+    minutes, about which a log should say how far it is.
+    """
     if not sys.stderr.isatty():
-        yield _no_bar
+        yield _tenths(title, total) if lines and total else _no_bar
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn

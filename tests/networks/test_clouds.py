@@ -46,6 +46,10 @@ def real(kind: str) -> tuple[bytes, str]:
     return quote, (QUOTES / f"{kind}_quote_collateral.json").read_text("utf-8")
 
 
+PLACES = (20, 60, 150, 400, 700, 1200)
+"""Bytes of a quote that are changed."""
+
+
 # -- quotes -------------------------------------------------------------------------------------------------
 
 
@@ -70,7 +74,7 @@ def test_quotes_that_do_not_hold(kind: str) -> None:
     quote, collateral = real(kind)
     every = {"ConfigurationAndSWHardeningNeeded"}
     checked_quote(quote, collateral, THEN, every)
-    for place in (20, 60, 150, 400, 700, 1200):
+    for place in PLACES:
         changed = bytearray(quote)
         changed[place] ^= 1
         with pytest.raises(EnvelopeError):

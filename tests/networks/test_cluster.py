@@ -14,7 +14,7 @@ import pytest
 from adversary.mutation import Edit, apply
 from cli.driver import call, done, refused
 from networks.bundles import AUDITOR, saved, work
-from networks.test_in_toto import enveloped, theirs
+from networks.test_in_toto import UNSIGNED, enveloped, theirs
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import EnvelopeError, FormatError, InputError
 from proofcompute.networks.cluster.forms import Policy, Records, moment, time_of
@@ -268,6 +268,17 @@ def test_a_verdict_that_does_not_follow_is_rejected_though_it_is_signed(one: Wor
     data = json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()
     with pytest.raises(EnvelopeError):
         check(enveloped(data, OWNER), OWNER.public, works, one.made)
+
+
+@pytest.mark.parametrize("name", UNSIGNED)
+def test_a_verdict_that_nobody_signed_is_refused_by_both(one: Work, name: str) -> None:
+    works = audits(one)
+    changed = UNSIGNED[name](wrap(judged(one, works), OWNER).data)
+    with pytest.raises(EnvelopeError):
+        check(changed, OWNER.public, works, one.made)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - several errors of theirs
+        theirs(changed, OWNER.public)
+    assert not isinstance(caught.value, pytest.skip.Exception)
 
 
 def test_who_signed_when_and_about_what(one: Work) -> None:

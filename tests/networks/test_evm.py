@@ -191,27 +191,31 @@ def receipt_of(evidence: Path) -> bytes:
     return Bundle.decode(evidence.read_bytes()).evidence.receipt
 
 
+FALSE: dict[str, Callable[[bytes], bytes]] = {
+    "another answer": lambda c: c[:67] + b"\x64" + c[68:],
+    "another receipt": lambda c: c[:4] + bytes(32) + c[36:],
+    "another bundle": lambda c: c[:100] + bytes(32) + c[132:],
+    "another tag": lambda c: c.replace(TAG.encode(), TAG.encode().upper()),
+}
+"""What says something false in the right form; of that ethers knows nothing."""
+MALFORMED: dict[str, Callable[[bytes], bytes]] = {
+    "another function": lambda c: b"\x01" + c[1:],
+    "cut off": lambda c: c[:-32],
+    "bytes after the end": lambda c: c + bytes(32),
+    "an answer beyond a byte": lambda c: c[:40] + b"\x01" + c[41:],
+    "text that is none": lambda c: c.replace(URI.encode(), b"\xff" * len(URI)),
+    "an offset beyond the end": lambda c: c[:68] + b"\xff" * 32 + c[100:],
+    "nothing": lambda c: b"",
+}
+"""What both refuse."""
+
+
 def test_changed_calls_are_rejected(tmp_path: Path) -> None:
-    """Ours compares with the bundle; of what says something false in the right form ethers knows nothing."""
     evidence = saved(tmp_path, "contradicted")
     known = Work.of(evidence)
     data = response_call(evidence, known, URI).data
-    false = {
-        "another answer": data[:67] + b"\x64" + data[68:],
-        "another receipt": data[:4] + bytes(32) + data[36:],
-        "another bundle": data[:100] + bytes(32) + data[132:],
-        "another tag": data.replace(TAG.encode(), TAG.encode().upper()),
-    }
-    malformed = {
-        "another function": b"\x01" + data[1:],
-        "cut off": data[:-32],
-        "bytes after the end": data + bytes(32),
-        "an answer beyond a byte": data[:40] + b"\x01" + data[41:],
-        "text that is none": data.replace(URI.encode(), b"\xff" * len(URI)),
-        "an offset beyond the end": data[:68] + b"\xff" * 32 + data[100:],
-        "nothing": b"",
-    }
-    for changed in (*false.values(), *malformed.values(), bytes(9000)):
+    malformed = {name: change(data) for name, change in MALFORMED.items()}
+    for changed in (*(change(data) for change in FALSE.values()), *malformed.values(), bytes(9000)):
         with pytest.raises(EnvelopeError):
             check_response(changed, evidence, known)
     answers = judged("evm.mjs", [{"call": "0x" + c.hex()} for c in malformed.values()])

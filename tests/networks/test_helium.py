@@ -104,6 +104,27 @@ def test_records_that_say_something_else_are_rejected(works: list[Work], name: s
         check(framed([each.SerializeToString() for each in read]), works)
 
 
+TORN: dict[str, Callable[[bytes], bytes]] = {
+    "cut off": lambda r: r[:-1],
+    "cut off inside a digest": lambda r: r[:20],
+    "field 0": lambda r: b"\x00\x01" + r,
+    "a type of field that there is not": lambda r: r + b"\x0f\x01",
+    "a length beyond the end": lambda r: r[:1] + b"\x7f\xff" + r[2:],
+    "a number without an end": lambda r: r + b"\x58" + b"\xff" * 10,
+    "a group without an end": lambda r: r + b"\x5b",
+}
+
+
+@pytest.mark.parametrize("name", TORN)
+def test_records_that_are_torn_are_refused_by_both(works: list[Work], name: str) -> None:
+    first, *rest = records(write(works).data)
+    decoding = pytest.importorskip("google.protobuf.message")
+    with pytest.raises(decoding.DecodeError):
+        message().FromString(TORN[name](first))
+    with pytest.raises(EnvelopeError, match="record 0"):
+        check(framed([TORN[name](first), *rest]), works)
+
+
 def test_files_that_are_none(works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
     data = write(works).data
     parts = list(records(data))

@@ -155,9 +155,12 @@ REJECTED: dict[str, Callable[[Path, Path], object]] = {
 """What nobody accepts."""
 
 
+@pytest.mark.parametrize("make", [signed, by_them], ids=["ours", "theirs"])
 @pytest.mark.parametrize("name", REJECTED)
-def test_what_was_not_signed_is_rejected_by_both(folder: Path, name: str) -> None:
-    signature = signed(folder)
+def test_what_was_not_signed_is_rejected_by_both(
+    folder: Path, name: str, make: Callable[[Path, SigningKey], Path]
+) -> None:
+    signature = make(folder, KEY)
     theirs(folder, signature)
     verify(folder, signature, KEY.public)
     REJECTED[name](folder, signature)

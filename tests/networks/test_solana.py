@@ -93,26 +93,31 @@ def test_the_chain_checks_signatures_of_receipts(tmp_path: Path) -> None:
     assert svm.does(made) is not None
 
 
-@pytest.mark.parametrize("place", ["key", "signature", "message"])
+PLACES = {"key": 16, "signature": 16 + 32, "message": 16 + 96}
+"""Where the parts of an instruction with one receipt begin."""
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_the_chain_refuses_receipts_that_nobody_signed(tmp_path: Path, place: str) -> None:
     made = receipts([receipt_of(tmp_path, "accepted")])
-    at = {"key": 16, "signature": 16 + 32, "message": 16 + 96}[place]
     changed = bytearray(made.data)
-    changed[at + 5] ^= 1
+    changed[PLACES[place] + 5] ^= 1
     assert Svm().does(replace(made, data=bytes(changed))) is None
 
 
-def test_the_chain_refuses_another_receipt_under_the_signature(tmp_path: Path) -> None:
-    receipt = Receipt.decode(receipt_of(tmp_path, "accepted"))
-    changed = [
-        replace(receipt, rows=receipt.rows + 1),
-        replace(receipt, trace_root=bytes(32)),
-        replace(receipt, request_digest=bytes(32)),
-        replace(receipt, retention=receipt.retention + 1),
-        receipt.signed(bytes(64)),
-    ]
-    for each in changed:
-        assert Svm().does(receipts([each.encode()])) is None
+RECEIPTS: dict[str, Callable[[Receipt], Receipt]] = {
+    "more rows": lambda r: replace(r, rows=r.rows + 1),
+    "another trace": lambda r: replace(r, trace_root=bytes(32)),
+    "another request": lambda r: replace(r, request_digest=bytes(32)),
+    "a longer promise": lambda r: replace(r, retention=r.retention + 1),
+    "no signature": lambda r: r.signed(bytes(64)),
+}
+
+
+@pytest.mark.parametrize("name", RECEIPTS)
+def test_the_chain_refuses_another_receipt_under_the_signature(tmp_path: Path, name: str) -> None:
+    changed = RECEIPTS[name](Receipt.decode(receipt_of(tmp_path, "accepted")))
+    assert Svm().does(receipts([changed.encode()])) is None
 
 
 def test_how_many_receipts_fit(tmp_path: Path) -> None:

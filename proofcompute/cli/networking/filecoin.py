@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from proofcompute.networks.filecoin.car import Packed
 
 __all__ = ["group"]
+
+_LARGE: Final = 128 << 20
+"""Bytes of a file about which lines say how far its reading is, where there is no terminal."""
 
 group = typer.Typer(
     help="Address and pack files for IPFS and Filecoin: CID, CAR and piece commitment.", rich_markup_mode=None
@@ -55,7 +59,8 @@ def pack(
         source = file.open("rb")
     except OSError as e:
         raise InputError(f"cannot read {file}: {e.strerror or e}") from e
-    with source, progress("reading", file.stat().st_size) as bar:
+    nbytes = os.fstat(source.fileno()).st_size
+    with source, progress("reading", nbytes, lines=nbytes >= _LARGE) as bar:
         if output is None:
             found = pack_file(source, None, hash_rows=rows, progress=bar)
         else:

@@ -1,7 +1,8 @@
 """Write and read CAR files, version 1: blocks with their CIDs in a row (IPLD specification, "CARv1").
 
 A file becomes CID, CAR and piece commitments in one reading. The head of a CAR names the root, which is known
-last: its place is left empty and written in the end, and the piece hash takes it into account then.
+last: its place is left empty and written in the end, and the piece hash takes it into account then. Leaves of
+zeros are skipped over and not written, so that the CAR of a sparse file is sparse too.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def pack(
 
     Args:
         source: the file, a buffered stream.
-        out: a seekable stream that gets the CAR, or None if only addresses are wanted.
+        out: a seekable stream that gets the CAR at its end, or None if only addresses are wanted.
         hash_rows: hashes rows: the definition, or a backend's function.
         leaf, links: bytes of a leaf and links of a node. Another choice gives another CID of the same file.
         progress: is called with the number of bytes read of each leaf.
@@ -93,7 +94,10 @@ def pack(
             for part in (varint(_CID + len(block)) + bytes(cid), block):
                 written += len(part)
                 car.update(part)
-                if out is not None:
+                if out is not None and part is zeros:
+                    out.seek(len(part) - 1, os.SEEK_CUR)
+                    out.write(b"\0")  # the last byte, so that the file ends here if nothing follows
+                elif out is not None:
                     out.write(part)
 
     car.update(empty)
@@ -104,7 +108,8 @@ def pack(
             data += more
         size += len(data)
         whole.update(data)
-        write(tree.leaf(data, known if data == zeros else None))
+        hole = data == zeros
+        write(tree.leaf(zeros if hole else data, known if hole else None))
         if progress is not None:
             progress(len(data))
     if not size:

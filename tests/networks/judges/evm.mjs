@@ -1,6 +1,7 @@
 // Reads {"document": {...}}, {"text": "...", "signature": "0x..."} or {"call": "0x..."} as lines, and prints what ethers says: who signed typed data or a text, or what a
 // call of a validation registry says, by the interface of current registries (erc-8004-contracts 2.0) and by that of older ones, whose tag is bytes32.
-import { Interface, TypedDataEncoder, verifyMessage, verifyTypedData } from 'ethers'
+// For {"key": "0x...", "sign": "..." | {...}} it prints the signature of a text or of typed data, for {"respond": [...], "tag": "string"} a call that it makes.
+import { Interface, TypedDataEncoder, Wallet, verifyMessage, verifyTypedData } from 'ethers'
 import { createInterface } from 'node:readline'
 
 const request = 'validationRequest(address validatorAddress, uint256 agentId, string requestURI, bytes32 requestHash)'
@@ -12,7 +13,18 @@ for await (const line of createInterface({ input: process.stdin })) {
   const asked = JSON.parse(line)
   const said = {}
   try {
-    if (asked.document) {
+    if (asked.key) {
+      const wallet = new Wallet(asked.key)
+      said.signer = wallet.address
+      if (typeof asked.sign === 'string') said.signature = await wallet.signMessage(asked.sign)
+      else {
+        const { types, domain, message } = asked.sign
+        const { EIP712Domain, ...own } = types
+        said.signature = await wallet.signTypedData(domain, own, message)
+      }
+    } else if (asked.respond) {
+      said.call = registries[asked.tag].encodeFunctionData('validationResponse', asked.respond)
+    } else if (asked.document) {
       const { types, domain, message, signature } = asked.document
       const { EIP712Domain, ...own } = types
       said.digest = TypedDataEncoder.hash(domain, own, message)
