@@ -7,7 +7,6 @@ suit it. So statements are kept in a log, and who asks again is given what was s
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Final
@@ -15,8 +14,8 @@ from typing import Final
 from proofcompute.beacons.chains import QUICKNET, Chain
 from proofcompute.beacons.messages import BeaconStatement
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.encoding.files import exclusive, read_limited
-from proofcompute.errors import BeaconError, FormatError, InputError, StorageError
+from proofcompute.encoding.files import append, exclusive, read_limited
+from proofcompute.errors import BeaconError, FormatError, InputError
 from proofcompute.limits import MIB
 
 __all__ = ["attest"]
@@ -73,7 +72,7 @@ def attest(
             attestor=identity.public,
         )
         made = made.signed(identity.sign(made.signed_digest))
-        _append(fd, made.encode().hex().encode() + b"\n")
+        append(fd, made.encode().hex().encode() + b"\n", "log of statements")  # before it leaves
     return made
 
 
@@ -82,13 +81,3 @@ def _logged(line: bytes, log: Path) -> BeaconStatement:
         return BeaconStatement.decode(bytes.fromhex(line.decode("ascii")))
     except (ValueError, InputError) as e:
         raise FormatError(f"the log {log} is damaged; statements can no longer be made with it") from e
-
-
-def _append(fd: int, data: bytes) -> None:
-    """Append to the log and wait until the disk has it; a statement leaves only after that."""
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-        os.fsync(fd)
-    except OSError as e:
-        raise StorageError(f"cannot write the log of statements: {e.strerror or e}") from e

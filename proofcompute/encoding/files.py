@@ -18,6 +18,7 @@ from proofcompute.encoding.whole import whole
 from proofcompute.errors import InputError, LimitError, StorageError
 
 __all__ = [
+    "append",
     "check_private",
     "destination",
     "exclusive",
@@ -250,6 +251,29 @@ def exclusive(
         if time.monotonic() >= give_up:
             raise InputError(f"{name} is in use by another process")
         time.sleep(_PAUSE)
+
+
+def append(fd: int, data: bytes, name: str) -> None:
+    """Append to a file that :func:`exclusive` opened; the disk has all of it when this returns.
+
+    Raises StorageError if the file system refuses; what it had taken is cut off again, so that the file is as
+    before and can be read.
+    """
+    try:
+        size = os.fstat(fd).st_size
+        left = memoryview(data)
+        try:
+            while left:
+                taken = os.write(fd, left)
+                if not taken:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                left = left[taken:]
+            os.fsync(fd)
+        except OSError:
+            os.ftruncate(fd, size)
+            raise
+    except OSError as e:
+        raise StorageError(f"cannot write the {name}: {e.strerror or e}") from e
 
 
 def _opened(path: Path, name: str, create: bool, follow: bool) -> int:

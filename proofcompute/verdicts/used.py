@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from proofcompute.commitments.hashing import DIGEST
-from proofcompute.encoding.files import exclusive, read_limited
-from proofcompute.errors import FormatError, StorageError
+from proofcompute.encoding.files import append, exclusive, read_limited
+from proofcompute.errors import FormatError
 from proofcompute.limits import MIB
 
 __all__ = ["remembered"]
@@ -37,13 +36,4 @@ def remembered(path: Path | None) -> Iterator[tuple[frozenset[bytes], Callable[[
         if len(data) % DIGEST:
             raise FormatError(f"the file of used verdicts {path} is damaged")
         known = frozenset(data[i : i + DIGEST] for i in range(0, len(data), DIGEST))
-        yield known, lambda subject: _append(fd, subject)
-
-
-def _append(fd: int, subject: bytes) -> None:
-    try:
-        if os.write(fd, subject) != len(subject):
-            raise StorageError("the file system took a part of a used verdict only")
-        os.fsync(fd)
-    except OSError as e:
-        raise StorageError(f"cannot write the file of used verdicts: {e.strerror or e}") from e
+        yield known, lambda subject: append(fd, subject, "file of used verdicts")

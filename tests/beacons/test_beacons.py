@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -290,9 +291,21 @@ def test_without_the_log_a_node_tries_receipts(tmp_path: Path, monkeypatch: pyte
 def test_a_statement_that_cannot_be_kept_is_not_given_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(fd: int, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
+    first = _attest(tmp_path / "log")
+    before, write, room = (tmp_path / "log").read_bytes(), os.write, [100]
 
-    monkeypatch.setattr("proofcompute.beacons.attesting.os.write", full)
-    with pytest.raises(StorageError, match="No space left"):
-        _attest(tmp_path / "log")
+    def full(fd: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        taken = write(fd, data[: room[0]])
+        room[0] -= taken
+        return taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr("proofcompute.encoding.files.os.write", full)
+        with pytest.raises(StorageError, match="No space left"):
+            _attest(tmp_path / "log", request=bytes(32))
+    # What fitted is cut off again, so the log is whole and goes on once there is room.
+    assert (tmp_path / "log").read_bytes() == before
+    assert _attest(tmp_path / "log") == first
+    assert _attest(tmp_path / "log", request=bytes(32)).request_digest == bytes(32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -501,14 +502,24 @@ def test_used_verdicts_are_remembered(tmp_path: Path) -> None:
 def test_a_used_verdict_that_cannot_be_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | None
 ) -> None:
-    def full(fd: int, data: bytes) -> int:
-        if written is None:
-            raise OSError(28, "No space left on device")
-        return written
+    """What the file system took of it is cut off again, so that the file is not damaged."""
+    path, write = tmp_path / "used", os.write
+    with remembered(path) as (_, remember):
+        remember(REQUEST)
 
-    monkeypatch.setattr("proofcompute.verdicts.used.os.write", full)
-    with remembered(tmp_path / "used") as (_, remember), pytest.raises(StorageError):
+    def full(fd: int, data: bytes) -> int:
+        if written is None or len(data) < len(RECEIPT):
+            raise OSError(28, "No space left on device")
+        return write(fd, data[:written])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("proofcompute.encoding.files.os.write", full)
+        with remembered(path) as (_, remember), pytest.raises(StorageError, match="No space left"):
+            remember(RECEIPT)
+    with remembered(path) as (used, remember):
+        assert used == {REQUEST}
         remember(RECEIPT)
+    assert path.read_bytes() == REQUEST + RECEIPT
 
 
 # -- on a chain -------------------------------------------------------------------------------------------
