@@ -15,7 +15,7 @@ from proofcompute.cli.options import Device, hex_bytes
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
-    from proofcompute.gateway import ClusterVerdict, Gateway, Place
+    from proofcompute.gateway import Gateway, Place
 
 __all__ = ["gateway"]
 
@@ -96,18 +96,16 @@ def gateway(
         Journal,
         Patience,
         Place,
+        Shown,
         application,
-        read_clusters,
         read_models,
         read_nodes,
     )
     from proofcompute.serving import ApiKeys, ServiceLimits, logs, server
 
-    shown: tuple[ClusterVerdict, ...] = ()
+    shown = Shown()
     if clusters is not None and cluster_signer is not None:
-        shown = read_clusters(
-            clusters, hex_bytes(cluster_signer, "the key of who signed the clusters' verdicts")
-        )
+        shown = Shown.of(clusters, hex_bytes(cluster_signer, "the key of who signed the clusters' verdicts"))
     fleet = read_nodes(nodes)
     signing = NodeIdentity.new() if identity is None else NodeIdentity.load(identity)
     books: Books = Journal(state)

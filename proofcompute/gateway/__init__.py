@@ -6,7 +6,7 @@ from proofcompute.errors.extras import lacking
 
 try:
     from proofcompute.gateway.app import application
-    from proofcompute.gateway.clusters import ClusterVerdict, read_clusters
+    from proofcompute.gateway.clusters import ClusterVerdict, Shown, read_clusters
     from proofcompute.gateway.federation import ModelsFile, NodesFile, read_models, read_nodes
     from proofcompute.gateway.gateway import Gateway
     from proofcompute.gateway.journal import Books, Journal
@@ -23,6 +23,7 @@ __all__ = [
     "NodesFile",
     "Patience",
     "Place",
+    "Shown",
     "application",
     "read_clusters",
     "read_models",

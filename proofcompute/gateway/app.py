@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any, Final, cast
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from proofcompute.errors import ProofcomputeError, ServiceError, VerificationError
-from proofcompute.gateway.clusters import ClusterVerdict
+from proofcompute.gateway.clusters import Shown
 from proofcompute.gateway.gateway import Gateway
 from proofcompute.gateway.relaying import ASSURANCE_HEADER, relay
 from proofcompute.openai import (
@@ -61,20 +61,30 @@ _ANSWERS: Final[dict[str, Endpoint]] = {
 }
 _NEWEST: Final = 200
 """Answers that are listed."""
+LOOK_SECONDS: Final = 30.0
+"""Seconds between two looks for newer verdicts about clusters."""
 
 
-def application(gateway: Gateway, clusters: Sequence[ClusterVerdict] = ()) -> Gate:
+def application(gateway: Gateway, clusters: Shown | None = None) -> Gate:
     """Return the application of a gateway, which starts and closes it with the application's life.
 
-    ``clusters`` are verdicts about clusters that its page shows.
+    ``clusters`` are verdicts about clusters that its page shows; none unless given.
     """
+    shown = Shown() if clusters is None else clusters
+    names = {m.entry.public: m.name for m in gateway.fleet.members.values()}
+
+    def describe() -> dict[str, Any]:
+        now = round(time.time() * 1000)
+        return {"clusters": [each.describe(names, now) for each in shown.verdicts], "refused": shown.refused}
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         await gateway.start()
+        looking = asyncio.create_task(_look(gateway, shown, describe))
         try:
             yield
         finally:
+            looking.cancel()
             await gateway.close()
 
     app = FastAPI(
@@ -91,7 +101,7 @@ def application(gateway: Gateway, clusters: Sequence[ClusterVerdict] = ()) -> Ga
     _add_answers(app, gateway)
     _add_proofs(app, gateway)
     _add_fleet(app, gateway)
-    _add_clusters(app, gateway, clusters)
+    _add_clusters(app, describe)
     _add_health(app, gateway)
     _add_page(app)
     return Gate(app, gateway, frozenset(_PAGE))
@@ -234,14 +244,19 @@ def _add_fleet(app: FastAPI, gateway: Gateway) -> None:
         return Response(found, headers=headers, media_type="application/octet-stream")
 
 
-def _add_clusters(app: FastAPI, gateway: Gateway, known: Sequence[ClusterVerdict]) -> None:
-    names = {m.entry.public: m.name for m in gateway.fleet.members.values()}
-
+def _add_clusters(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> None:
     @app.get("/v1/fleet/clusters")
     async def clusters() -> Response:
         """Return the verdicts about clusters, each with its lines and the evidence behind them."""
-        now = round(time.time() * 1000)
-        return _json({"clusters": [each.describe(names, now) for each in known]})
+        return _json(describe())
+
+
+async def _look(gateway: Gateway, shown: Shown, describe: Callable[[], dict[str, Any]]) -> None:
+    """Look for newer verdicts until the gateway is closed, and tell watchers what is shown then."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if await asyncio.to_thread(shown.look):
+            gateway.publish("clusters", describe())
 
 
 def _add_health(app: FastAPI, gateway: Gateway) -> None:

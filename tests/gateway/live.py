@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proofcompute.gateway import ClusterVerdict, Gateway, Place, application
+from proofcompute.gateway import Gateway, Place, Shown, application
 from proofcompute.serving import server
 
 SOON = 60
@@ -16,7 +16,7 @@ SOON = 60
 class Live:
     """A gateway that serves."""
 
-    def __init__(self, gateway: Gateway, clusters: Sequence[ClusterVerdict] = ()) -> None:
+    def __init__(self, gateway: Gateway, clusters: Shown | None = None) -> None:
         self.gateway, self.clusters = gateway, clusters
         self.place = Place(port=server.check_address("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.place.port}"
@@ -47,6 +47,6 @@ class Live:
 
 
 @contextmanager
-def live(gateway: Gateway, clusters: Sequence[ClusterVerdict] = ()) -> Iterator[Live]:
+def live(gateway: Gateway, clusters: Shown | None = None) -> Iterator[Live]:
     with Live(gateway, clusters) as made:
         yield made

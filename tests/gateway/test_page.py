@@ -22,7 +22,7 @@ from gateway.test_clusters import verdict_in
 from gateway.test_hostile_nodes import Stalling
 from networks.test_cluster import OWNER
 from proofcompute import write_key
-from proofcompute.gateway import ClusterVerdict, Patience, read_clusters
+from proofcompute.gateway import ClusterVerdict, Patience, Shown, read_clusters
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -249,12 +249,15 @@ def test_the_page_shows_verdicts_about_clusters(browser: Any, tmp_path: Path) ->
     shown = [_cluster(tmp_path / "one"), _cluster(tmp_path / "two", name="south", node={"audits": 2})]
     old = replace(shown[0], cluster=replace(shown[0].cluster, at=0))
     expect = sync_api.expect
-    with live(gateway({"north": honest("north")}), [*shown, old]) as standing:
+    held = Shown([*shown, old])
+    held.refused = True
+    with live(gateway({"north": honest("north")}), held) as standing:
         page, wrong = opened(browser, standing, viewport={"width": 1280, "height": 900})
         good, bad, over = page.locator("#clusters article").all()
         expect(good.get_by_role("heading")).to_have_text("north: verified")
         expect(bad.get_by_role("heading")).to_have_text("south: not verified")
         expect(over.get_by_role("heading")).to_have_text("north: ended")
+        expect(page.get_by_text("newer verdicts that do not hold")).to_be_visible()
         expect(good).to_contain_text("audits: 1 of 1, holds by 1 bundles")
         expect(bad).to_contain_text("audits: 1 of 2, fails by 1 bundles")
         good.locator("summary").first.click()
@@ -267,13 +270,16 @@ def test_the_page_shows_verdicts_about_clusters(browser: Any, tmp_path: Path) ->
     with live(gateway({"north": honest("north")})) as standing:
         page, wrong = opened(browser, standing)
         expect(page.locator("#clusters")).to_be_hidden()
+        expect(page.locator("#clusters-refused")).to_be_hidden()
         assert wrong == []
         page.close()
 
 
 def test_names_of_clusters_are_text_on_the_page(browser: Any, tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)>"
-    with live(gateway({"north": honest("north")}), [_cluster(tmp_path / "one", name=name)]) as standing:
+    with live(
+        gateway({"north": honest("north")}), Shown([_cluster(tmp_path / "one", name=name)])
+    ) as standing:
         page, wrong = opened(browser, standing)
         sync_api.expect(page.locator("#clusters h3")).to_have_text(f"{name}: verified")
         assert page.locator("#clusters img").count() == 0

@@ -107,6 +107,7 @@ function showNodes() {
 // -- clusters ---------------------------------------------------------------------------------------------
 const BASES = { evidence: "", records: "the operator's word", both: "and the operator's word" };
 let clusters = [];
+let newerRefused = false;
 let shownAs = "";
 
 // the page may be open when a verdict ends
@@ -131,6 +132,7 @@ function lines(found) {
 
 function showClusters() {
   get("clusters").hidden = clusters.length === 0;
+  get("clusters-refused").hidden = !newerRefused;
   shownAs = clusters.map(standing).join();
   const shown = clusters.map((cluster) => {
     const part = make("article");
@@ -278,7 +280,13 @@ function show() {
   });
 }
 
-const take = { node: takeNode, answer: takeAnswer, verdict: takeVerdict };
+function takeClusters(said) {
+  clusters = said.clusters;
+  newerRefused = said.refused;
+  showClusters();
+}
+
+const take = { node: takeNode, answer: takeAnswer, verdict: takeVerdict, clusters: takeClusters };
 
 function event(text) {
   const fields = { event: "", data: "" };
@@ -296,8 +304,7 @@ async function follow() {
   const response = await ask("/v1/fleet/events");
   // the state is read after the connection stands, so that nothing between the two is missed
   for (const node of (await (await ask("/v1/fleet")).json()).nodes) takeNode(node);
-  clusters = (await (await ask("/v1/fleet/clusters")).json()).clusters;
-  showClusters();
+  takeClusters(await (await ask("/v1/fleet/clusters")).json());
   for (const answer of (await (await ask("/v1/fleet/answers")).json()).answers) takeAnswer(answer);
   if (get("verdicts").children.length === 0) {
     const audits = [...answers.values()].flatMap((answer) =>
