@@ -13,7 +13,9 @@ import pytest
 import proofcompute as pc
 from cli import driver
 from importers import onnx_nets
+from proofcompute.arrays import Array
 from proofcompute.importers.lowering.convolving import conv
+from proofcompute.importers.lowering.evaluating import convolved
 from proofcompute.importers.lowering.graph import Graph, Study
 from proofcompute.importers.lowering.values import Constant, constant
 from proofcompute.importers.onnx import Pixels, Recipe, RefusedError, choosing, compile_onnx, inputs_of
@@ -171,6 +173,41 @@ def test_quick_convolutions_are_those_of_programs(case: str) -> None:
     assert isinstance(quick, Constant)
     assert isinstance(exact, Constant)
     np.testing.assert_allclose(quick.array, exact.array, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("limbs", [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("case", [c for c in GEOMETRY if c != "each channel"])
+def test_rounded_convolutions_have_a_scale_for_each_window_and_channel(
+    case: str, limbs: tuple[int, int]
+) -> None:
+    """Each window of a group has a scale, and so has each output channel's weights."""
+    (out, inner, *size), how = GEOMETRY[case]
+    inner, groups = 12 * inner, how.get("groups", 1)
+    strides, dilations = how.get("strides", (1, 1)), how.get("dilations", (1, 1))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 9, 8, inner * groups)).astype(np.float32)
+    w = rng.standard_normal((out, inner, *size)).astype(np.float32)
+    g = Graph(pc.ProgramBuilder(device="numpy"), quick=True)
+    g.study = Study(lambda name: limbs, [])
+    found = convolved(g, x, w, strides, dilations, groups)
+    assert g.study.names == ["graph"]
+    assert np.array_equal(found, convolved(g, x, w, strides, dilations, groups))
+
+    def nearest(v: Array, count: int) -> Array:
+        scale = np.abs(v).max() / np.float32(127)
+        return np.rint(v / scale) * scale if count == 1 else v
+
+    flat = np.moveaxis(w, 1, -1).reshape(out, -1)
+    for n, i, j in np.ndindex(*found.shape[:-1]):
+        rows = [
+            slice(p * s, p * s + k * d, d)
+            for p, s, k, d in zip((i, j), strides, size, dilations, strict=True)
+        ]
+        for k in range(groups):
+            window = x[n, rows[0], rows[1], k * inner : (k + 1) * inner].reshape(-1)
+            channels = slice(k * out // groups, (k + 1) * out // groups)
+            wanted = [nearest(v, limbs[1]) @ nearest(window, limbs[0]) for v in flat[channels]]
+            np.testing.assert_allclose(found[n, i, j, channels], wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_channels_convolved_by_themselves_have_no_site() -> None:
