@@ -6,6 +6,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib import import_module
 from io import BytesIO
@@ -81,6 +82,31 @@ def test_the_package_and_its_commands_load_no_adapter() -> None:
         "print([name for name in sys.modules if name.startswith('proofcompute.networks')])"
     )
     assert alone(code) == "[]\n"
+
+
+def test_an_adapter_loads_no_package_that_the_base_install_lacks() -> None:
+    """Importing and describing them all, where every extra is installed, costs modules of our own only."""
+    code = f"""
+import sys, proofcompute, proofcompute.cli
+from importlib import import_module
+from proofcompute.networks.adapter import ADAPTERS, adapter
+def packages():
+    roots = {{name.split(".")[0] for name in sys.modules}}
+    return {{each for each in roots if each not in sys.stdlib_module_names}}
+before = packages()
+for name in {MODULES!r}: import_module(name)
+titles = [adapter(name).describe().title for name in ADAPTERS]
+print(len(titles) == len(ADAPTERS), *(packages() - before))
+"""
+    base = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    names = {re.split(r"[^\w-]", each)[0].replace("-", "_") for each in base}
+    assert "numpy" in names
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    whole, *loaded = done.stdout.split()
+    assert whole == "True"
+    assert set(loaded) <= names
 
 
 @pytest.mark.parametrize("name", LACKING)
