@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +11,7 @@ from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U64, Array, Span
 from proofcompute.attacks.case import case, single_cells
 from proofcompute.attacks.target import Target
+from proofcompute.binomial import proportion
 from proofcompute.errors import Cell, ExecutionError, VerificationError
 from proofcompute.program.interpreter import run
 from proofcompute.program.source import ComputeProducts, Source
@@ -144,26 +143,7 @@ def interval(caught: int, draws: int) -> tuple[float, float]:
     It holds the probabilities under which neither as many nor as few are rarer than RARE (C. Clopper,
     E. Pearson, Biometrika 1934), so that it fits rates near 0 and 1 too.
     """
-    k = np.arange(draws + 1)
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, draws + 1)))])
-    ways = logs[draws] - logs[k] - logs[draws - k]
-
-    def tail(p: float, a: int, b: int) -> float:
-        """The probability that a..b - 1 of the draws come out."""
-        return float(np.exp(ways[a:b] + k[a:b] * math.log(p) + (draws - k[a:b]) * math.log1p(-p)).sum())
-
-    low = _least(lambda p: tail(p, caught, draws + 1) >= RARE) if caught else 0.0
-    high = _least(lambda p: tail(p, 0, caught + 1) < RARE) if caught < draws else 1.0
-    return low, high
-
-
-def _least(holds: Callable[[float], bool]) -> float:
-    """Return the least probability, up to 2^-40, from which on something holds."""
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return (low + high) / 2
+    return proportion(caught, draws, RARE)
 
 
 def measured_rate(

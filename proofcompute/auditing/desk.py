@@ -22,7 +22,7 @@ from proofcompute.auditing.events import DeskEvents, JobEvent, NoEvents
 from proofcompute.auditing.fleet import FleetModel, FleetNode
 from proofcompute.auditing.patience import patiently
 from proofcompute.auditing.scheduling import CANARY, Plan, schedule
-from proofcompute.auditing.working import ANSWER, Worked, Worker
+from proofcompute.auditing.working import ANSWER, DRAWN, Worked, Worker
 from proofcompute.client.budget import Budget
 from proofcompute.errors import EquivocationError, InputError, ProofcomputeError, StorageError
 from proofcompute.ledger import Done, Job, Ledger, NewNode
@@ -35,7 +35,7 @@ _log = service_log(__name__)
 LEASE: Final = 120.0
 """Seconds for which a job is taken; a heartbeat comes three times in them."""
 _IDLE: Final = 1.0
-_AGAIN: Final = 60.0
+AGAIN: Final = 60.0
 """Seconds after which a job that could not be done is tried again."""
 ATTEMPTS: Final = 5
 """How often a job is taken before it is finished undone."""
@@ -144,7 +144,7 @@ class Desk:
         if self._committee is not None:
             for job in self._ledger.jobs.lease(self._committee.owner, self._lease, kinds=[SIGN]):
                 return job
-        for job in self._ledger.jobs.lease(self._owner, self._lease, kinds=[CANARY, ANSWER]):
+        for job in self._ledger.jobs.lease(self._owner, self._lease, kinds=[CANARY, ANSWER, DRAWN]):
             return job
         return None
 
@@ -163,6 +163,10 @@ class Desk:
 
     def _carry_out(self, job: Job, left: Budget) -> None:
         """Carry out a job and finish it, or give it back."""
+        if job.kind == DRAWN and not self._worker.knows(job):
+            # no audit that was drawn is lost because somebody looked at it who cannot make it
+            self._release(job, self._clock() + AGAIN, untried=True)
+            return
         if job.attempts > ATTEMPTS:  # whoever took it was killed each time
             self._finish(job, {"error": "given up"}, "given_up")
             return
@@ -176,7 +180,7 @@ class Desk:
                 # this auditor's own fault or the node's: another may do better, but not for ever
                 _log.error("a job could not be carried out", extra={"job": job.name, "error": str(e)})
                 if job.attempts < ATTEMPTS:
-                    self._release(job, self._clock() + _AGAIN)
+                    self._release(job, self._clock() + AGAIN)
                     return
                 result, stopped, event = {"error": str(e)[:1000]}, "", "given_up"
         if stopped:
@@ -193,9 +197,9 @@ class Desk:
         (held,) = patiently(lambda: self._ledger.jobs.finish(Done(job, (), result)))
         self._events.job(job, event if held else "expired")
 
-    def _release(self, job: Job, due: float) -> None:
+    def _release(self, job: Job, due: float, *, untried: bool = False) -> None:
         """Give a job back, to be taken again from a time on."""
-        held = patiently(lambda: self._ledger.jobs.release(job, due))
+        held = patiently(lambda: self._ledger.jobs.release(job, due, untried=untried))
         self._events.job(job, "given_back" if held else "expired")
 
     def _work(self, job: Job, left: Budget) -> tuple[dict[str, Any], str]:

@@ -17,17 +17,19 @@ AWAY: Final = 600.0
 _FIRST, _LONGEST = 0.05, 2.0
 
 
-def patiently(call: Callable[[], _T], seconds: float = AWAY) -> _T:
+def patiently(
+    call: Callable[[], _T], seconds: float = AWAY, *, ended: Callable[[], bool] = lambda: False
+) -> _T:
     """Call the ledger, and again if the database is away: what was done twice is done once there.
 
-    Raises StorageError if it stays away for so many seconds.
+    Raises StorageError if it stays away for so many seconds, or if ``ended`` says that nobody waits any more.
     """
     pause, until = _FIRST, time.monotonic() + seconds
     while True:
         try:
             return call()
         except StorageError:
-            if time.monotonic() > until:
+            if time.monotonic() > until or ended():
                 raise
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST)

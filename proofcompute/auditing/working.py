@@ -39,14 +39,18 @@ from proofcompute.errors import (
 from proofcompute.ledger import AuditVerdict, Job, Ledger
 from proofcompute.ledger.recording import MAX_KEPT_EVIDENCE
 from proofcompute.limits import MAX_EVIDENCE
+from proofcompute.models.card import ModelCard
 from proofcompute.protocol.messages import Request, Terms
 from proofcompute.verifier import check_receipt
 from proofcompute.verifier.policy import AuditPolicy
 
-__all__ = ["ANSWER", "Worked", "Worker"]
+__all__ = ["ANSWER", "DRAWN", "Worked", "Worker", "kept_answer"]
 
 ANSWER: Final = "answer"
 """The kind of jobs about answers whose request and receipt the ledger has; the body names the ``model``."""
+DRAWN: Final = "drawn"
+"""The kind of jobs about answers of which a gateway drew that they are audited; the body names the ``model``.
+The gateway has taken the job, and whoever takes it after the deadline makes the audit in its place."""
 Failed = Callable[[AuditVerdict, bytes], None]
 """Is called with a verdict against a node, and the digest of evidence that the ledger has of it, or empty."""
 
@@ -104,6 +108,10 @@ class Worker:
         self._library = libraries.load() if library is None else library
         self._inner = inner
 
+    def knows(self, job: Job) -> bool:
+        """Whether a job is about a node and a model that this auditor knows."""
+        return (job.node or b"") in self._nodes and str(job.body.get("model")) in self._models
+
     def work(self, job: Job, budget: Budget) -> Worked:
         """Carry out a job within what is left of the budget.
 
@@ -111,7 +119,7 @@ class Worker:
         """
         node = self._nodes.get(job.node or b"")
         model = self._models.get(str(job.body.get("model")))
-        if node is None or model is None:
+        if node is None or model is None:  # as `knows` says
             raise InputError(
                 f"the job {job.name!r} is about a node or a model that this auditor does not know"
             )
@@ -200,7 +208,9 @@ class Worker:
         if job.receipt is None:
             raise InputError(f"the job {job.name!r} names no receipt")
         receipt = job.receipt
-        checked = patiently(lambda: self._kept(receipt, model))
+        if job.kind == DRAWN and self._has_said(receipt):  # and was killed before the job was finished
+            return worked
+        checked = patiently(lambda: kept_answer(self._ledger, receipt, model.card))
         challenger = self._challenger(node, model, meter)
         try:
             if self._plan.replay:
@@ -218,20 +228,10 @@ class Worker:
         worked.nbytes = meter.nbytes
         return worked
 
-    def _kept(self, digest: bytes, model: FleetModel) -> Checked:
-        """Return an answer of the ledger. Raises InputError if it is not there, or none of this model's."""
-        known, answer = self._ledger.fleet.receipt(digest), self._ledger.fleet.answer(digest)
-        if known is None or answer is None:
-            raise InputError(f"the ledger has no request and receipt {digest.hex()}")
-        terms = self._ledger.fleet.terms(known.node)
-        try:
-            request = Request.decode(answer[0])
-            claim = check_receipt(model.card, request, answer[1])
-        except (FormatError, LimitError, VerificationError) as e:
-            raise InputError(f"the answer {digest.hex()} in the ledger cannot be audited: {e}") from e
-        named = next((t for t in terms if _digest_of(t) == known.terms_digest), None)
-        by = "client" if known.nonce_by == "client" else "node"
-        return Checked(request, answer[1], claim, by, named, known.made, known.seconds)  # type: ignore[arg-type]
+    def _has_said(self, receipt: bytes) -> bool:
+        """Whether the ledger has a verdict of this auditor about a receipt."""
+        found = patiently(lambda: self._ledger.verdicts.of_receipt(receipt))
+        return any(one.verdict.auditor == self._identity.public for one in found)
 
     def _challenger(self, node: FleetNode, model: FleetModel, meter: Meter) -> Challenger:
         headers = {} if node.api_key is None else {"authorization": f"Bearer {node.api_key}"}
@@ -248,6 +248,25 @@ class Worker:
 
     def _to(self, node: FleetNode) -> Any:
         return None if self._inner is None else self._inner(node)
+
+
+def kept_answer(ledger: Ledger, digest: bytes, card: ModelCard) -> Checked:
+    """Return an answer of the ledger, as it was when its receipt had been checked.
+
+    Raises InputError if it is not there, or none of this model's, and StorageError if the database is away.
+    """
+    known, answer = ledger.fleet.receipt(digest), ledger.fleet.answer(digest)
+    if known is None or answer is None:
+        raise InputError(f"the ledger has no request and receipt {digest.hex()}")
+    terms = ledger.fleet.terms(known.node)
+    try:
+        request = Request.decode(answer[0])
+        claim = check_receipt(card, request, answer[1])
+    except (FormatError, LimitError, VerificationError) as e:
+        raise InputError(f"the answer {digest.hex()} in the ledger cannot be audited: {e}") from e
+    named = next((t for t in terms if _digest_of(t) == known.terms_digest), None)
+    by = "client" if known.nonce_by == "client" else "node"
+    return Checked(request, answer[1], claim, by, named, known.made, known.seconds)  # type: ignore[arg-type]
 
 
 def _count_of(job: Job) -> int:

@@ -38,6 +38,12 @@ def gateway(
         str | None,
         typer.Option(metavar="URL", help="Ledger of receipts and verdicts: an SQLite file or a URL."),
     ] = None,
+    lease: Annotated[
+        float,
+        typer.Option(
+            min=1, help="Seconds after which others make the audits of a gateway that died (ledger)."
+        ),
+    ] = 120.0,
     disclose: Annotated[
         bool,
         typer.Option(
@@ -71,6 +77,9 @@ def gateway(
     idle_seconds: Annotated[float, typer.Option(min=0.1, help="Seconds for each further text.")] = 60.0,
     answer_seconds: Annotated[float, typer.Option(min=0.1, help="Seconds for a whole answer.")] = 600.0,
     drain: Annotated[float, typer.Option(min=0.1, help="Seconds for running requests after SIGTERM.")] = 60.0,
+    closing_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for running audits and the database after that.")
+    ] = 10.0,
     log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -114,7 +123,7 @@ def gateway(
             raise InputError("a ledger takes --identity: verdicts of one auditor have one key")
         from proofcompute.gateway.shared import LedgerBooks
 
-        books = LedgerBooks(ledger, signing, fleet.nodes, state=state)
+        books = LedgerBooks(ledger, signing, fleet.nodes, state=state, lease=lease)
     made = Gateway(
         fleet,
         read_models(models),
@@ -122,7 +131,13 @@ def gateway(
         books=books,
         kernels=kernels_for(device),
         apart=device,
-        patience=Patience(first=first_seconds, idle=idle_seconds, whole=answer_seconds, attempts=attempts),
+        patience=Patience(
+            first=first_seconds,
+            idle=idle_seconds,
+            whole=answer_seconds,
+            attempts=attempts,
+            closing=closing_seconds,
+        ),
         limits=ServiceLimits(drain_seconds=drain),
         keys=None if api_keys is None else ApiKeys.load(api_keys),
         proxies=frozenset(proxy or ()),

@@ -125,7 +125,11 @@ class Challenger:
         self._library = libraries.load() if library is None else library
         named = {"accept-encoding": "identity", "content-type": "application/cbor-seq", **(headers or {})}
         self._client = self._library.Client(
-            transport=inner, headers=named, follow_redirects=False, trust_env=False
+            transport=inner,
+            headers=named,
+            follow_redirects=False,
+            trust_env=False,
+            cookies=libraries.no_cookies(),
         )
         self._auditors: dict[bytes | None, Auditor] = {}
         self._lock = Lock()

@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
 from typing import Any, Protocol
 
 from proofcompute.errors import InputError, UnsupportedError
 
-__all__ = ["Source", "bounded", "fetching", "library_of", "load", "outgoing", "response"]
+__all__ = ["Source", "bounded", "fetching", "library_of", "load", "no_cookies", "outgoing", "response"]
 
 NAMES = ("httpx", "httpx2")
 
@@ -52,6 +53,11 @@ def load() -> ModuleType:
                 "asking a node takes httpx2 or httpx: pip install 'proofcompute[client]'"
             ) from None
     return library
+
+
+def no_cookies() -> CookieJar:
+    """Return the cookies of a client that takes none: a node sets nothing that later requests would carry."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 def library_of(request: Any) -> ModuleType:

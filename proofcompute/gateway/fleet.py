@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import httpx2
 
+from proofcompute.client.libraries import no_cookies
 from proofcompute.client.pins import Pins
 from proofcompute.client.transport import ProofTransport
 from proofcompute.errors import InputError
@@ -67,6 +68,7 @@ class Member:
             timeout=timeout,
             follow_redirects=False,
             trust_env=False,
+            cookies=no_cookies(),
         )
         self.proofs: frozenset[bytes] = frozenset()
         """Public ids of the codes by which its answers are audited, so that its terms must promise proofs."""

@@ -25,11 +25,12 @@ from proofcompute.client.pins import Pins
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.files import read_limited
 from proofcompute.errors import InputError, ProofcomputeError, ServiceError, VerificationError
-from proofcompute.gateway.auditing import Auditing, Held, Job
+from proofcompute.gateway.auditing import Auditing, Drawn, Held
 from proofcompute.gateway.federation import ModelEntry, ModelsFile, NodesFile
 from proofcompute.gateway.fleet import Fleet, Member
 from proofcompute.gateway.journal import Books, Journal, Known, Quarantine
 from proofcompute.gateway.records import Audit, Record, Records
+from proofcompute.gateway.recovering import described, recover
 from proofcompute.gateway.settings import Patience
 from proofcompute.gateway.watching import Broadcast
 from proofcompute.limits import KIB, MAX_CARD
@@ -138,7 +139,9 @@ class Gateway:
         for name, one in held.items():
             if one.holds.card.model_id != self._ids[name]:
                 raise InputError(f"what is held to audit {name} belongs to another model than its card")
-        self.auditing = Auditing(held, kernels or kernels_for("cpu"), waits, self._audited, self._left_out)
+        self.auditing = Auditing(
+            held, kernels or kernels_for("cpu"), waits, self.books, self._audited, self.left_out
+        )
         for member in self.fleet.members.values():
             member.behind = partial(self.auditing.full, member.name)
             checked = (held[n].holds for n in member.entry.models if n in held)
@@ -148,6 +151,7 @@ class Gateway:
         self._following: asyncio.Task[None] | None = None
         self._learn(self.books.known([m.entry.public for m in self.fleet.members.values()]))
         self._reading = ThreadPoolExecutor(1, "gateway-read")
+        self._looking = ThreadPoolExecutor(1, "gateway-books")
 
     # -- life ------------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -167,7 +171,7 @@ class Gateway:
         return not self.active
 
     async def close(self) -> None:
-        """Close all connections, and finish the audit that runs."""
+        """Close all connections, and finish the audits that run within the patience ``closing``."""
         if self._loop is None:
             return
         self.draining, self._loop = True, None
@@ -175,8 +179,9 @@ class Gateway:
         if self._following is not None:
             self._following.cancel()
         await self.fleet.close()
-        await asyncio.to_thread(self.auditing.close)
-        self._reading.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.auditing.close, self.patience.closing)
+        for threads in (self._reading, self._looking):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def failed(self) -> bool:
@@ -245,12 +250,16 @@ class Gateway:
 
     # -- what others found -----------------------------------------------------------------------------------
     async def _follow(self) -> None:
-        """Learn from the books what other gateways and auditors found, until the gateway is closed."""
+        """Learn from the books what other gateways and auditors found, and hold and take over audits, until
+        the gateway is closed.
+        """
         keys = [m.entry.public for m in self.fleet.members.values()]
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_FOLLOW)
+            await asyncio.sleep(min(_FOLLOW, self.books.often))
             try:
-                self._learn(await asyncio.to_thread(self.books.known, keys))
+                self._learn(await loop.run_in_executor(self._looking, self.books.known, keys))
+                await loop.run_in_executor(self._looking, recover, self)
             except ProofcomputeError as e:  # what is known stays known
                 _log.error("the books cannot be read", extra={"error": str(e)})
 
@@ -271,16 +280,19 @@ class Gateway:
                 self.publish("node", member.describe())
 
     # -- what answers come to --------------------------------------------------------------------------------
-    def receipt(self, member: Member, checked: Checked) -> None:
-        """Write a receipt before the end of its answer is passed on; any thread may."""
-        self.books.receipt(member.entry.public, checked)
+    def receipt(self, member: Member, record: Record, checked: Checked) -> Drawn | None:
+        """Write a receipt before the end of its answer is passed on, and whether it is audited.
+
+        Any thread may. Returns what has to be audited once the answer has ended.
+        """
+        drawn = described(record) if self.auditing.draws(record.model) else None
+        job = self.books.receipt(member.entry.public, checked, drawn)
+        return None if job is None else Drawn(member, record, checked, job)
 
     def answered(self, member: Member, record: Record, first: float, checked: list[Checked]) -> None:
-        """Note an answer that holds, and audit it perhaps."""
+        """Note an answer that holds."""
         member.succeeded(first, checked[0].claim.receipt.rows, checked[0].terms)
         self.metrics.attempts.labels(member.name, "receipted").inc()
-        for at, one in enumerate(checked):
-            self.auditing.consider(Job(member, record, at, one))
         self.publish("answer", record.describe())
         self.publish("node", member.describe())
 
@@ -292,14 +304,14 @@ class Gateway:
         self._quarantine(member, str(error))
         self.auditing.call(member.name, partial(self._accuse, member, record, found))
 
-    def _audited(self, job: Job, audit: Audit, audited: Audited, state: State) -> None:
+    def _audited(self, drawn: Drawn, audit: Audit, audited: Audited, state: State) -> None:
         """Note a verdict, in the audits' thread."""
-        record, member = job.record, job.member
-        self.metrics.audits.labels(member.name, audit.level).inc()
+        record, member = drawn.record, drawn.member
+        receipt = drawn.checked.claim.receipt.digest
         evidence = b""
         if audit.level == "contradicted":
-            record.attach(job.at, audit)  # at once: what is kept of it may take a while
-            self._later(lambda: self._caught(member, record))
+            record.attach(receipt, audit)  # at once: what is kept of it may take a while
+            self._later(lambda: self._caught(member, audit.error))
             card = self.card(record.model)
             bundle = None
             if card is not None:
@@ -307,21 +319,26 @@ class Gateway:
             if bundle is not None:
                 name = self._keep(member, record, bundle.encode(), "evidence", audited.checked)
                 evidence = bytes.fromhex(name.partition(".")[0])
-        else:
+        mine = self.books.verdict(drawn.job, audited, state, evidence)
+        if not mine and state == "verified":  # whoever has the job says what it finds
+            _log.warning("an audit took longer than its lease", extra={"job": drawn.job.name})
+            return
+        self.metrics.audits.labels(member.name, audit.level).inc()
+        if audit.level != "contradicted":
             self._later(lambda: member.trust.passes(audit.detects_one))
-        self.books.verdict(audited, state, evidence)
         # an answer is said to be checked once the books say so too, and a contradicted one already is
-        record.attach(job.at, audit)
-        told = {**audit.describe(), "answer": record.id, "choice": job.at, "node": member.name}
+        record.attach(receipt, audit)
+        told = {**audit.describe(), "answer": record.id, "choice": record.place(receipt), "node": member.name}
         self.publish("verdict", told)
         self.publish("answer", record.describe())
         self._later(lambda: self.publish("node", member.describe()))
 
-    def _caught(self, member: Member, record: Record) -> None:
+    def _caught(self, member: Member, why: str) -> None:
         member.trust.contradicts()
-        self._quarantine(member, record.contradiction)
+        self._quarantine(member, why)
 
-    def _left_out(self, why: str) -> None:
+    def left_out(self, why: str) -> None:
+        """Count an audit that was drawn and that nobody makes any more; any thread may."""
         self.metrics.left_out.labels(why).inc()
 
     def _quarantine(self, member: Member, why: str) -> None:

@@ -178,6 +178,7 @@ class Record:
     failed: Cell | None = None
     evidence: str = ""
     """Name of the evidence, if others can judge the contradiction."""
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def level(self) -> Level:
@@ -190,18 +191,29 @@ class Record:
 
     def restart(self, why: str) -> None:
         """Forget what the node that was asked gave, of which the client saw nothing: another one is asked."""
-        self.tried.append((self.node, why))
-        self.choices.clear()
-        self.contradiction, self.failed, self.evidence = "", None, ""
+        with self._lock:
+            self.tried.append((self.node, why))
+            self.choices.clear()
+            self.contradiction, self.failed, self.evidence = "", None, ""
 
-    def attach(self, at: int, audit: Audit) -> None:
-        """Note what an audit of a choice came to. A contradiction stays whatever comes later."""
-        old = self.choices[at]
-        if old.audit is None or LEVELS.index(audit.level) > LEVELS.index(old.audit.level):
-            self.choices[at] = Choice(**{**vars(old), "audit": audit})
-        if audit.level == "contradicted":
-            self.contradiction = self.contradiction or audit.error
-            self.failed = self.failed or audit.failed
+    def place(self, receipt: bytes) -> int | None:
+        """Return the number of the choice with a receipt; None if another node has answered since."""
+        return next((at for at, one in enumerate(self.choices) if one.receipt_digest == receipt), None)
+
+    def attach(self, receipt: bytes, audit: Audit) -> None:
+        """Note what an audit of the choice with this receipt came to, unless another node has answered since.
+
+        A contradiction stays whatever comes later.
+        """
+        with self._lock:
+            if (at := self.place(receipt)) is None:
+                return
+            old = self.choices[at]
+            if old.audit is None or LEVELS.index(audit.level) > LEVELS.index(old.audit.level):
+                self.choices[at] = Choice(**{**vars(old), "audit": audit})
+            if audit.level == "contradicted":
+                self.contradiction = self.contradiction or audit.error
+                self.failed = self.failed or audit.failed
 
     def describe(self) -> dict[str, Any]:
         """Return the answer's assurance as JSON."""

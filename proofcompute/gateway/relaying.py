@@ -28,6 +28,7 @@ from proofcompute.client.contradictions import Contradiction
 from proofcompute.client.limits import MAX_BODY
 from proofcompute.client.relayed import EXTENSION, Relayed
 from proofcompute.errors import ProofcomputeError, ServiceError, StorageError, VerificationError
+from proofcompute.gateway.auditing import Drawn
 from proofcompute.gateway.fleet import Member
 from proofcompute.gateway.records import Choice, Record
 from proofcompute.openai import (
@@ -170,6 +171,8 @@ class Attempt:
     start: float = field(default_factory=time.monotonic)
     working: bool = False
     """Whether the node is counted as working on it."""
+    drawn: list[Drawn] = field(default_factory=list)
+    """Choices that are audited when this attempt ends, however it does."""
 
     def __post_init__(self) -> None:
         self.working, self.member.live = True, self.member.live + 1
@@ -178,10 +181,12 @@ class Attempt:
     # -- what the transport tells --------------------------------------------------------------------------
     def _take(self, checked: Checked) -> None:
         """Keep a choice whose receipt holds, before its end is passed on. It runs in any thread."""
-        choice = Choice.of(checked)
-        self.gateway.receipt(self.member, checked)
-        self.gateway.records.checked(self.asked.record, choice)
+        choice, record = Choice.of(checked), self.asked.record
+        drawn = self.gateway.receipt(self.member, record, checked)
+        self.gateway.records.checked(record, choice)
         self.checked.append(checked)
+        if drawn is not None:
+            self.drawn.append(drawn)
 
     def _contradicted(self, found: Contradiction) -> None:
         self.gateway.contradicted(self.member, self.asked.record, found)
@@ -274,8 +279,11 @@ class Attempt:
         self.gateway.answered(self.member, self.asked.record, self.first or 0.0, self.checked)
 
     async def leave(self) -> None:
-        """Release the connection, and end the count of what the node works on."""
+        """Release the connection, end the count of what the node works on, and begin the audits."""
         stack, self.stack = self.stack, AsyncExitStack()
+        drawn, self.drawn = self.drawn, []
+        for one in drawn:
+            self.gateway.auditing.add(one)
         if self.working:
             self.working, self.member.live = False, self.member.live - 1
         with suppress(httpx2.TransportError):

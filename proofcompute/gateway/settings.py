@@ -31,6 +31,9 @@ class Patience:
     """For which a node that failed is not asked again; the time doubles with each failure in a row."""
     longest_rest: float = 300.0
     """The longest such time."""
+    closing: float = 10.0
+    """For audits that run, and for a database that is away, when the gateway ends. What is not done by then
+    is left to others who work on the ledger."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -8,33 +8,48 @@ A database may be away for a while. An answer whose receipt cannot be written is
 evidence wait for the database, and a quarantine that could not be written is owed to it: nothing is learned
 from the ledger before. What is owed is in ``owed/`` of the folder too, one file for each node, so a gateway
 that is killed before the database is back pays at its next start.
+
+Whether an answer is audited is in the ledger with its receipt, as a job that this gateway has taken
+(docs/adr/0093). It holds its jobs as long as it lives, and finishes each with its verdict in one transaction.
+Whatever it leaves is taken by the next gateway, or an auditor, that looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
+from typing import Any, Final, TypeVar
 
+from proofcompute.auditing.desk import AGAIN, ATTEMPTS, LEASE
 from proofcompute.auditing.patience import patiently
 from proofcompute.auditing.turning import receipt_of, verdict_of
+from proofcompute.auditing.working import DRAWN, kept_answer
 from proofcompute.client.challenger import Audited
 from proofcompute.client.checked import Checked
-from proofcompute.client.entries import State
+from proofcompute.client.entries import FAILED, State
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.files import read_limited, write_atomic
-from proofcompute.errors import StorageError
+from proofcompute.errors import InputError, StorageError
 from proofcompute.gateway.federation import NodeEntry
-from proofcompute.gateway.journal import Journal, Known, Quarantine
-from proofcompute.ledger import Ledger, NewNode
+from proofcompute.gateway.journal import Journal, Known, Left, Quarantine
+from proofcompute.ledger import Done, Job, Ledger, NewJob, NewNode
 from proofcompute.ledger.fleet import MOST
 from proofcompute.limits import KIB
 from proofcompute.logs import service_log
+from proofcompute.models.card import ModelCard
 
 __all__ = ["LedgerBooks"]
 
 _log = service_log(__name__)
+_T = TypeVar("_T")
+
+_AT_ONCE: Final = 16
+"""Audits that are taken over at a time."""
+_TERMS: Final = 4096
+"""Terms of which it is remembered that the ledger has them."""
 
 
 class LedgerBooks:
@@ -46,6 +61,8 @@ class LedgerBooks:
         nodes: the nodes of the federation; the ledger learns of those that it does not know.
         state: folder for evidence that belongs to no receipt of the ledger.
         keep: whether the ledger keeps questions and receipts, so that auditors can audit answers from it.
+            Without them, nobody makes the audits that this gateway drew and did not make.
+        lease: seconds after which others make the audits of a gateway that died.
 
     Raises InputError or StorageError if the ledger cannot be used.
     """
@@ -58,9 +75,16 @@ class LedgerBooks:
         *,
         state: Path | None = None,
         keep: bool = True,
+        lease: float = LEASE,
     ) -> None:
+        if not lease > 0:
+            raise InputError(f"jobs are taken for more than no time, not for {lease} seconds")
         self.ledger = Ledger.make(where)
         self._identity, self._keep_requests = identity, keep
+        self._lease, self._token = lease, secrets.token_bytes(16)
+        self._owner = f"gateway {identity.public.hex()[:16]} {self._token.hex()[:8]}"
+        self._ended = Event()
+        self._terms: set[bytes] = set()
         self._journal = Journal(state)
         self._owed: dict[bytes, str] = {}
         self._owing = Lock()
@@ -79,23 +103,100 @@ class LedgerBooks:
         """Close the database."""
         self.ledger.close()
 
-    def receipt(self, node: bytes, checked: Checked) -> None:
+    def receipt(self, node: bytes, checked: Checked, drawn: Mapping[str, Any] | None) -> Job | None:
         """See :class:`.Books`."""
-        if checked.terms is not None:
-            self.ledger.fleet.add_terms(node, checked.claim.receipt.terms_digest, checked.terms)
-        self.ledger.fleet.add_receipts([receipt_of(checked, keep=self._keep_requests)])
+        self._add_terms(node, checked)
+        receipt = receipt_of(checked, keep=self._keep_requests)
+        if drawn is None:
+            self.ledger.fleet.add_receipts([receipt])
+            return None
+        name = f"{DRAWN} {receipt.digest.hex()}"
+        job = NewJob(name=name, kind=DRAWN, node=node, receipt=receipt.digest, body=drawn)
+        return self.ledger.jobs.draw(receipt, job, self._owner, self._lease, self._token)
 
-    def verdict(self, audited: Audited, state: State, evidence: bytes) -> None:
+    def _add_terms(self, node: bytes, checked: Checked) -> None:
+        digest = checked.claim.receipt.terms_digest
+        if checked.terms is None or digest in self._terms:
+            return
+        self.ledger.fleet.add_terms(node, digest, checked.terms)
+        if len(self._terms) >= _TERMS:
+            self._terms.clear()
+        self._terms.add(digest)
+
+    # -- audits ----------------------------------------------------------------------------------------------
+    @property
+    def often(self) -> float:
+        """See :class:`.Books`."""
+        return self._lease / 3
+
+    def _patiently(self, call: Callable[[], _T]) -> _T:
+        return patiently(call, ended=self._ended.is_set)
+
+    def verdict(self, job: Job, audited: Audited, state: State, evidence: bytes) -> bool:
         """See :class:`.Books`. The verdict is a leaf of the ledger's log."""
         verdict = verdict_of(audited, state, extent=self.ledger.policy.extent, evidence=evidence)
-        if verdict is not None:
-            patiently(partial(self.ledger.verdicts.record, verdict.signed(self._identity)))
+        verdicts = () if verdict is None else (verdict.signed(self._identity),)
+        result = {"state": state, "auditor": self._identity.public.hex()}
+        done = Done(job, verdicts, result, late=state in FAILED)
+        (mine,) = self._patiently(partial(self.ledger.jobs.finish, done))
+        return mine
+
+    def undone(self, job: Job, why: str) -> bool:
+        """See :class:`.Books`."""
+        if job.attempts < ATTEMPTS:
+            due = self.ledger.clock() + AGAIN
+            self._patiently(partial(self.ledger.jobs.release, job, due))
+            return False
+        self._give_up(job, why)
+        return True
+
+    def _give_up(self, job: Job, why: str) -> None:
+        _log.error("an audit is given up", extra={"job": job.name, "why": why})
+        self._patiently(partial(self.ledger.jobs.finish, Done(job, (), {"error": why})))
+
+    def left(self, nodes: Sequence[bytes], cards: Mapping[str, ModelCard]) -> list[Left]:
+        """See :class:`.Books`. Raises StorageError if the database is away."""
+        jobs, found = self.ledger.jobs, []
+        for job in jobs.lease(self._owner, self._lease, limit=_AT_ONCE, kinds=[DRAWN], nodes=nodes):
+            card = cards.get(str(job.body.get("model")))
+            if card is None:
+                jobs.release(job, self.ledger.clock() + AGAIN, untried=True)
+            elif job.attempts > ATTEMPTS:  # whoever took it was killed each time
+                self._give_up(job, "given_up")
+                found.append(Left(job, None, "given_up"))
+            else:
+                found.append(self._kept(job, card))
+        return found
+
+    def _kept(self, job: Job, card: ModelCard) -> Left:
+        try:
+            return Left(job, kept_answer(self.ledger, job.receipt or b"", card), "")
+        except InputError as e:
+            _log.error("an answer cannot be audited", extra={"job": job.name, "error": str(e)})
+            self._give_up(job, "not_kept")
+            return Left(job, None, "not_kept")
+
+    def hold(self, jobs: Sequence[Job]) -> None:
+        """See :class:`.Books`."""
+        if jobs:
+            self.ledger.jobs.hold(jobs, self._lease)
+
+    def let_go(self, jobs: Sequence[Job]) -> None:
+        """See :class:`.Books`. If the database is away, they are others' when the lease ends."""
+        self._ended.set()
+        try:
+            if jobs:
+                self.ledger.jobs.hold(jobs, 0.0)
+        except StorageError as e:
+            _log.warning("audits are left until their lease ends", extra={"error": str(e)})
+
+    # -- evidence --------------------------------------------------------------------------------------------
 
     def keep(self, node: bytes, receipt: bytes | None, data: bytes, suffix: str) -> str:
         """See :class:`.Books`. What the ledger does not take is kept in the folder."""
         name = self._journal.keep(node, receipt, data, suffix)
         if receipt is not None and suffix == "evidence":
-            patiently(partial(self._keep_evidence, receipt, data))
+            self._patiently(partial(self._keep_evidence, receipt, data))
         return name
 
     def _keep_evidence(self, receipt: bytes, data: bytes) -> None:

@@ -23,7 +23,7 @@ from proofcompute.ledger.records import (
 from proofcompute.ledger.trust import Counts, Trust, trust_of
 from proofcompute.limits import MAX_RECEIPT, MAX_REQUEST, MAX_TERMS
 
-__all__ = ["LONGEST", "MOST", "Fleet", "add_nodes", "add_receipt"]
+__all__ = ["LONGEST", "MOST", "Fleet", "add_nodes", "add_receipt", "add_receipts"]
 
 MOST = 1000
 """The most rows of one answer."""
@@ -118,20 +118,8 @@ class Fleet:
 
         Raises InputError for a node that the ledger does not know, or for a duration that is none.
         """
-        for one in receipts:
-            for value, what in (
-                (one.digest, "digest of a receipt"),
-                (one.request_digest, "request's digest"),
-            ):
-                _require(value, what)
-            _require(one.model_id, "model id")
-            if one.seconds is not None and not 0 <= one.seconds <= LONGEST:
-                raise InputError(f"an answer takes 0 to {LONGEST:.0f} seconds, not {one.seconds}")
-            if len(one.request) > MAX_REQUEST or len(one.receipt) > MAX_RECEIPT:
-                raise LimitError("the request or the receipt is larger than any can be")
         with self._database.writing() as connection:
-            # in the order of their nodes, whose rows are held, so that two writers never wait for each other
-            return sum(add_receipt(connection, one) for one in sorted(receipts, key=lambda r: r.node))
+            return add_receipts(connection, receipts)
 
     def receipt(self, digest: bytes) -> ReceiptRecord | None:
         """Return a receipt, or None if the ledger does not know it."""
@@ -224,6 +212,24 @@ def add_nodes(connection: Connection, nodes: Sequence[tuple[NewNode, float]]) ->
         for node, added in nodes
     ]
     return insert_new(connection, tables.nodes, rows)
+
+
+def add_receipts(connection: Connection, receipts: Sequence[NewReceipt]) -> int:
+    """Keep receipts, and their answers if they have any. Returns how many are new.
+
+    Raises InputError for a node that the ledger does not know, or for a duration that is none, and LimitError
+    for what is too large.
+    """
+    for one in receipts:
+        for value, what in ((one.digest, "digest of a receipt"), (one.request_digest, "request's digest")):
+            _require(value, what)
+        _require(one.model_id, "model id")
+        if one.seconds is not None and not 0 <= one.seconds <= LONGEST:
+            raise InputError(f"an answer takes 0 to {LONGEST:.0f} seconds, not {one.seconds}")
+        if len(one.request) > MAX_REQUEST or len(one.receipt) > MAX_RECEIPT:
+            raise LimitError("the request or the receipt is larger than any can be")
+    # in the order of their nodes, whose rows are held, so that two writers never wait for each other
+    return sum(add_receipt(connection, one) for one in sorted(receipts, key=lambda r: r.node))
 
 
 def add_receipt(connection: Connection, new: NewReceipt) -> bool:

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, false, func, select, update
+from sqlalchemy import Connection, Row, bindparam, case, false, func, select, tuple_, update
 
 from proofcompute.errors import FormatError, InputError, LimitError
 from proofcompute.ledger import tables
 from proofcompute.ledger.database import Database
-from proofcompute.ledger.fleet import MOST
+from proofcompute.ledger.fleet import MOST, add_receipts
 from proofcompute.ledger.inserting import insert_new
 from proofcompute.ledger.recording import raise_first, record_in
-from proofcompute.ledger.records import Done, Job, NewJob
+from proofcompute.ledger.records import Done, Job, NewJob, NewReceipt
 from proofcompute.ledger.trust import TrustPolicy
 from proofcompute.limits import MIB
 
@@ -44,28 +44,57 @@ class Jobs:
 
         Raises LimitError for a body that is too large.
         """
-        rows = [
-            {
-                "name": job.name,
-                "kind": job.kind,
-                "node": job.node,
-                "receipt": job.receipt,
-                "audience": job.audience,
-                "body": _written(job.body),
-                "added": self._clock(),
-                "free_at": job.due,
-                "done": False,
-                "owner": "",
-                "attempts": 0,
-                "result": "",
-            }
-            for job in jobs
-        ]
+        rows = [self._row(job) for job in jobs]
         with self._database.writing() as connection:
             return insert_new(connection, tables.jobs, rows)
 
+    def draw(self, receipt: NewReceipt, job: NewJob, owner: str, seconds: float, lease: bytes) -> Job | None:
+        """Keep a receipt, and add the job of its audit, which ``owner`` has taken, in one transaction.
+
+        Args:
+            receipt: the receipt.
+            job: the job; it is not to be done later than now.
+            owner: who takes it.
+            seconds: until the deadline.
+            lease: 16 random bytes that no call of another owner has; they may serve for many jobs.
+
+        Returns the job; None if one of its name was added before, which is left alone.
+
+        Raises as :meth:`.Fleet.add_receipts` and :meth:`add`.
+        """
+        until = self._clock() + seconds
+        row = self._row(job) | {"free_at": until, "lease": lease, "owner": owner, "attempts": 1}
+        with self._database.writing() as connection:
+            add_receipts(connection, [receipt])
+            if not insert_new(connection, tables.jobs, [row]):
+                return None
+            made = select(tables.jobs).where(tables.jobs.c.name == job.name)
+            return _job(connection.execute(made).one())
+
+    def _row(self, job: NewJob) -> dict[str, Any]:
+        return {
+            "name": job.name,
+            "kind": job.kind,
+            "node": job.node,
+            "receipt": job.receipt,
+            "audience": job.audience,
+            "body": _written(job.body),
+            "added": self._clock(),
+            "free_at": job.due,
+            "done": False,
+            "owner": "",
+            "attempts": 0,
+            "result": "",
+        }
+
     def lease(
-        self, owner: str, seconds: float, *, limit: int = 1, kinds: Sequence[str] | None = None
+        self,
+        owner: str,
+        seconds: float,
+        *,
+        limit: int = 1,
+        kinds: Sequence[str] | None = None,
+        nodes: Sequence[bytes] | None = None,
     ) -> list[Job]:
         """Take up to ``limit`` jobs that are due and that nobody has, the longest due first.
 
@@ -76,6 +105,7 @@ class Jobs:
             seconds: until the deadline.
             limit: the most jobs.
             kinds: the kinds that the owner can do; None: all.
+            nodes: the nodes about which the owner can do them; None: any, and jobs about none.
         """
         if not 1 <= limit <= MOST or not seconds > 0:
             raise InputError(f"1 to {MOST} jobs are taken for more than no time")
@@ -85,6 +115,8 @@ class Jobs:
         )
         if kinds is not None:
             wanted = wanted.where(jobs.c.kind.in_(list(kinds)))
+        if nodes is not None:
+            wanted = wanted.where(jobs.c.node.in_(list(nodes)))
         wanted = wanted.order_by(jobs.c.free_at, jobs.c.id).limit(limit).with_for_update(skip_locked=True)
         lease, until = secrets.token_bytes(16), now + seconds
         with self._database.writing() as connection:
@@ -106,14 +138,34 @@ class Jobs:
             )
             return replace(job, until=until) if held.rowcount else None
 
-    def release(self, job: Job, due: float) -> bool:
-        """Give a job back, to be taken again from a time on; whether it was still held."""
+    def hold(self, held: Sequence[Job], seconds: float) -> int:
+        """Move the deadlines of many jobs that are taken; how many were still held.
+
+        With 0 seconds anybody may take them at once.
+        """
+        jobs, count = tables.jobs, 0
+        values = {"free_at": self._clock() + seconds}
+        with self._database.writing() as connection:
+            for start in range(0, len(held), MOST):
+                mine = [(job.id, job.lease) for job in sorted(held, key=lambda j: j.id)[start : start + MOST]]
+                open_ones = update(jobs).where(
+                    tuple_(jobs.c.id, jobs.c.lease).in_(mine), jobs.c.done == false()
+                )
+                count += connection.execute(open_ones.values(**values)).rowcount
+        return count
+
+    def release(self, job: Job, due: float, *, untried: bool = False) -> bool:
+        """Give a job back, to be taken again from a time on; whether it was still held.
+
+        With ``untried`` it does not count how often the job was taken: its owner cannot do such jobs.
+        """
         jobs = tables.jobs
+        values = {"free_at": due, "lease": None, "owner": "", "attempts": jobs.c.attempts - int(untried)}
         with self._database.writing() as connection:
             held = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job.id, jobs.c.lease == job.lease, jobs.c.done == false())
-                .values(free_at=due, lease=None, owner="")
+                .values(**values)
             )
             return bool(held.rowcount)
 
@@ -121,7 +173,7 @@ class Jobs:
         """Finish jobs and record their verdicts, in one transaction; which ones this call's leases finished.
 
         A job that somebody else took after the deadline is theirs to finish. The verdicts are recorded all
-        the same: what was found is found. Repeating a call changes nothing.
+        the same, unless they say otherwise: what was found is found. Repeating a call changes nothing.
 
         Raises as :meth:`.Verdicts.record`.
         """
@@ -131,7 +183,8 @@ class Jobs:
         with self._database.writing() as connection:
             finished = self._finish(connection, done)
             # last, since it holds the log
-            _, lies = record_in(connection, [v for one in done for v in one.verdicts], self._policy)
+            kept = [one.verdicts for one, mine in zip(done, finished, strict=True) if mine or one.late]
+            _, lies = record_in(connection, [v for verdicts in kept for v in verdicts], self._policy)
         raise_first(lies)
         return finished
 
@@ -157,14 +210,11 @@ class Jobs:
     def count(self) -> dict[str, int]:
         """Return how many jobs are ``done``, ``taken`` and ``waiting``; those past a deadline are waiting."""
         jobs, now = tables.jobs, self._clock()
+        taken = (jobs.c.lease.is_not(None)) & (jobs.c.free_at > now)
+        state = case((jobs.c.done != false(), "done"), (taken, "taken"), else_="waiting").label("state")
         with self._database.reading() as connection:
-            done = connection.execute(select(func.count()).where(jobs.c.done != false())).scalar_one()
-            opened = select(func.count()).where(jobs.c.done == false())
-            taken = connection.execute(
-                opened.where(jobs.c.lease.is_not(None), jobs.c.free_at > now)
-            ).scalar_one()
-            whole = connection.execute(opened).scalar_one()
-        return {"done": int(done), "taken": int(taken), "waiting": int(whole) - int(taken)}
+            found = connection.execute(select(state, func.count()).group_by(state)).all()
+        return {"done": 0, "taken": 0, "waiting": 0} | {row[0]: int(row[1]) for row in found}
 
     def oldest(self) -> float:
         """Return for how many seconds the oldest job is due that nobody has; 0 if there is none."""

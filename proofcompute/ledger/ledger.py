@@ -40,6 +40,8 @@ class Ledger:
     ) -> None:
         self.database = Database(where)
         """Transactions, for what is not here yet."""
+        self.clock = clock
+        """Seconds since the Unix epoch."""
         self.policy = TrustPolicy() if policy is None else policy
         """How verdicts count."""
         self.fleet = Fleet(self.database, clock)

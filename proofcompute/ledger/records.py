@@ -166,9 +166,11 @@ class Done:
 
     job: Job
     verdicts: tuple[AuditVerdict, ...] = ()
-    """Signed verdicts, which are kept whoever finishes the job."""
+    """Signed verdicts."""
     result: Mapping[str, Any] = field(default_factory=dict)
     """What else it came to, as JSON."""
+    late: bool = True
+    """Whether the verdicts are kept though somebody else has taken the job since."""
 
 
 @dataclass(frozen=True)

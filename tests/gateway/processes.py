@@ -25,7 +25,7 @@ from synthetic import NODE
 NODES = {"north": NODE, "south": pc.NodeIdentity(bytes(range(2, 34)))}
 GATEWAY, AUDITOR = (pc.NodeIdentity(bytes(range(n, n + 32))) for n in (5, 6))
 LEASE = 3.0
-"""Seconds after which the job of an auditor that was killed is taken again."""
+"""Seconds after which the jobs of a gateway or an auditor that was killed are taken again."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -136,7 +136,7 @@ class Fleet:
             words += ["--rate", "50", "--port", str(ports[name])]
             self.parts[name] = Command(place, name, "serving at ", words)
         words = ["gateway", *options, "--identity", "gateway", "--state", "../state"]
-        words += ["--port", str(ports["gateway"])]
+        words += ["--port", str(ports["gateway"]), "--lease", str(LEASE)]
         self.parts["gateway"] = Command(place, "gateway", "gateway at ", words)
         words = ["auditor", *options, "--identity", "auditor", "--replay", "--every", "2"]
         words += ["--max-tokens", "4", "--lease", str(LEASE)]
@@ -153,7 +153,7 @@ class Fleet:
         (work / "nodes.json").write_text(json.dumps({"version": 1, "nodes": nodes}))
         model = pc.Model.load(work / "model")
         (work / "card").write_bytes(model.card.encode())
-        audit = {"by": "opening", "share": 0.5, "cells": 4}
+        audit = {"by": "opening", "share": 0.7, "cells": 4}
         pc.write_key(model, pc.kernels_for("numpy"), work / "key")
         entry = {"name": "tiny", "card": "card", "key": "key", "weights": "model", "audit": audit}
         (work / "models.json").write_text(json.dumps({"version": 1, "models": [entry]}))

@@ -34,10 +34,12 @@ def held(folder: Path) -> Path:
     return folder
 
 
-def unwritten(folder: Path, body: dict[str, Any]) -> None:
-    """The end of an answer is passed on only if its receipt is in the ledger."""
+def unwritten(folder: Path, body: dict[str, Any], *, drawn: bool = False) -> None:
+    """The end of an answer is passed on only if its receipt, and a drawn audit, are in the ledger."""
     made = sharing({"north": honest("north")}, folder / "ledger", held(folder))
-    away = Away(books_of(made).ledger.fleet, "add_receipts")
+    made.auditing.draws = lambda model: drawn  # type: ignore[method-assign]
+    ledger = books_of(made).ledger
+    away = Away(ledger.jobs, "draw") if drawn else Away(ledger.fleet, "add_receipts")
     (said,) = asked(made, body)
     books_of(made).close()
     assert away.called
@@ -58,7 +60,7 @@ def unrecorded(folder: Path) -> None:
             seen.append(made.records.newest(1)[0].level)
             return super().__call__(*args)
 
-    Watched(ledger.verdicts, "record", 2)
+    Watched(ledger.jobs, "finish", 2)
     (said,) = asked(made, CHAT)
     assert said.status == 200
     (record,) = made.records.newest(1)
@@ -110,10 +112,11 @@ def paid_later(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
+@pytest.mark.parametrize("drawn", [False, True])
 def test_an_answer_whose_receipt_cannot_be_written_is_not_passed_on(
-    body: dict[str, Any], tmp_path: Path
+    drawn: bool, body: dict[str, Any], tmp_path: Path
 ) -> None:
-    unwritten(tmp_path, body)
+    unwritten(tmp_path, body, drawn=drawn)
 
 
 def test_a_verdict_waits_for_the_ledger_and_comes_before_its_label(tmp_path: Path) -> None:

@@ -38,6 +38,20 @@ def required_true(said: Said, made: Gateway) -> None:
     assert record.level == ("contradicted" if errors else "receipted")
 
 
+def tracked() -> None:
+    """A node that sets cookies is asked as if it had not."""
+    north = honest("north", headers={"set-cookie": "who=you; Path=/; Max-Age=9999"})
+    made = gateway({"north": north})
+    asked(made, CHAT, CHAT, STREAM)
+    assert not list(made.fleet.members["north"].client.cookies.jar)
+    assert len([method for method, *_ in north.asked if method == "POST"]) == 3
+    assert all("cookie" not in headers for _, _, headers, _ in north.asked)
+
+
+def test_a_node_sets_no_cookies() -> None:
+    tracked()
+
+
 LIES = [
     pytest.param(name, body, id=f"{name}, {'stream' if 'stream' in body else 'whole'}")
     for body in (CHAT, {**STREAM, "stream_options": {"include_usage": True}})

@@ -19,7 +19,7 @@ from gateway import test_books_away as away
 from gateway.standing import CHAT, STREAM, asked, gateway, honest, standing
 from gateway.test_auditing import test_a_node_behind_with_its_audits_is_not_asked
 from gateway.test_federation import nodes
-from gateway.test_hostile_nodes import Stalling, required_true
+from gateway.test_hostile_nodes import Stalling, required_true, tracked
 from proofcompute.errors import InputError
 from proofcompute.gateway import Patience, read_nodes
 from proofcompute.gateway.federation import Required
@@ -204,19 +204,20 @@ MUTANTS = {
         "self._digests[choice.request_digest] = record.id",
         takes_over,
     ),
+    "cookies of nodes": Mutant("gateway.fleet", "cookies=no_cookies(),", "cookies=None,", tracked),
     "audits that wait": Mutant(
         "gateway.fleet", " and not self.behind()", "", test_a_node_behind_with_its_audits_is_not_asked
     ),
     "a receipt is written before its answer ends": Mutant(
         "gateway.relaying",
-        "        self.gateway.receipt(self.member, checked)\n",
-        "        pass\n",
+        "drawn = self.gateway.receipt(self.member, record, checked)",
+        "drawn = None",
         in_folder(lambda folder: away.unwritten(folder, STREAM)),
     ),
     "a verdict is written before its label": Mutant(
         "gateway.gateway",
         '        evidence = b""\n        if audit',
-        '        evidence, _ = b"", record.attach(job.at, audit)\n        if audit',
+        '        evidence, _ = b"", record.attach(receipt, audit)\n        if audit',
         in_folder(away.unrecorded),
     ),
     "a quarantine is owed until it is written": Mutant(

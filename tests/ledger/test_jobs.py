@@ -167,3 +167,62 @@ def test_bodies_and_results_are_small_json(where: str) -> None:
             ledger.jobs.lease("a", 0.0)
         with pytest.raises(InputError, match="1 to 1000"):
             ledger.jobs.lease("a", 1.0, limit=0)
+
+
+def test_a_job_that_comes_with_its_receipt_is_taken_from_the_beginning(where: str) -> None:
+    ledger, clock = opened(where)
+    with ledger:
+        drawn = ledger.jobs.draw(receipt(7), job(7, body={"model": "m"}), "a", 10.0, bytes(16))
+        assert drawn is not None
+        assert (drawn.name, drawn.body, drawn.attempts, drawn.until) == ("audit 7", {"model": "m"}, 1, 110.0)
+        assert ledger.fleet.receipt(receipt(7).digest) is not None
+        assert ledger.jobs.draw(receipt(7), job(7), "b", 10.0, bytes(range(16))) is None
+        assert ledger.jobs.lease("b", 10) == []
+        assert ledger.jobs.count() == {"done": 0, "taken": 1, "waiting": 0}
+        # neither without the other
+        with pytest.raises(InputError, match="JSON"):
+            ledger.jobs.draw(receipt(8), job(8, body={"x": b"bytes"}), "a", 10.0, bytes(16))
+        assert ledger.fleet.receipt(receipt(8).digest) is None
+        with pytest.raises(InputError, match="knows no node"):
+            ledger.jobs.draw(replace(receipt(9), node=bytes(32)), job(9), "a", 10.0, bytes(16))
+        assert ledger.jobs.count() == {"done": 0, "taken": 1, "waiting": 0}
+        clock.now += 11
+        (again,) = ledger.jobs.lease("b", 10)
+        assert (again.id, again.attempts) == (drawn.id, 2)
+        # what finds nothing is another's to say, and what was found is kept
+        assert ledger.jobs.finish(Done(drawn, (verdict(7),), late=False)) == [False]
+        assert ledger.log.size == 0
+        assert ledger.jobs.finish(Done(drawn, (verdict(7, WRONG),), late=True)) == [False]
+        assert ledger.log.size == 1
+        assert ledger.jobs.finish(Done(again, (verdict(7, by=1),), late=False)) == [True]
+        assert ledger.log.size == 2
+
+
+def test_jobs_are_held_together(where: str) -> None:
+    ledger, clock = opened(where)
+    with ledger:
+        ledger.jobs.add(*(job(n, body={"n": n}) for n in range(3)))
+        first, *_, last = mine = ledger.jobs.lease("a", 10, limit=3)
+        ledger.jobs.finish(Done(last))
+        clock.now += 5
+        assert ledger.jobs.hold(mine, 10.0) == 2  # one is finished
+        clock.now += 9
+        assert ledger.jobs.lease("b", 10, limit=3) == []
+        assert ledger.jobs.release(first, 0.0)
+        assert ledger.jobs.hold(mine, 10.0) == 1
+        assert [one.id for one in ledger.jobs.lease("b", 10, limit=3)] == [first.id]
+        assert ledger.jobs.hold(mine, 0.0) == 1
+        assert len(ledger.jobs.lease("c", 10, limit=3)) == 1
+        assert ledger.jobs.hold(mine, 10.0) == 0
+        assert ledger.jobs.hold([], 10.0) == 0
+
+
+def test_who_cannot_do_a_job_has_not_tried(where: str) -> None:
+    ledger, _ = opened(where)
+    with ledger:
+        ledger.jobs.add(job(0))
+        assert ledger.jobs.lease("a", 10, nodes=[NODES[1]]) == []
+        (first,) = ledger.jobs.lease("a", 10, nodes=NODES)
+        assert ledger.jobs.release(first, 0.0, untried=True)
+        (again,) = ledger.jobs.lease("a", 10)
+        assert (first.attempts, again.attempts) == (1, 1)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proofcompute.binomial import beta_quantile
 from proofcompute.errors import InputError
 from proofcompute.ledger import Counts, TrustPolicy, trust_of
-from proofcompute.ledger.trust import beta_quantile
 
 
 @pytest.mark.parametrize("p", [0.0005, 0.025, 0.5, 0.975, 0.9995])
