@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.auditing.challenging import challenge_of, note_challenge
 from proofcompute.auditing.fleet import FleetModel, FleetNode
 from proofcompute.auditing.patience import patiently
 from proofcompute.auditing.scheduling import CANARY, Plan
@@ -218,7 +220,12 @@ class Worker:
             else:
                 cells = self._plan.cells
                 chosen = cells.choose() if isinstance(cells, AuditPolicy) else cells
-                audited = challenger.audit(checked, "all" if chosen is None else chosen)
+                audited = challenger.audit(
+                    checked,
+                    "all" if chosen is None else chosen,
+                    earlier=challenge_of(job),
+                    drawn=partial(note_challenge, self._ledger, job),
+                )
             deadline = challenger.auditor(checked.terms).deadline(checked.claim)
         finally:
             challenger.close()

@@ -24,6 +24,7 @@ from threading import Lock, Thread
 from typing import Final
 
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.auditing.challenging import challenge_of
 from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
 from proofcompute.client.entries import FAILED, State
@@ -265,7 +266,13 @@ class Auditing:
                 with self._computing:  # one at a time, since each takes all cores
                     audited = challenger.replay(checked)
             else:
-                audited = challenger.audit(checked, held.plan.cells)
+                job = drawn.job
+                audited = challenger.audit(
+                    checked,
+                    held.plan.cells,
+                    earlier=challenge_of(job),
+                    drawn=lambda challenge: self._books.drew(job, challenge),
+                )
             deadline = challenger.auditor(checked.terms).deadline(checked.claim)
             state = audited_state(audited, deadline)
             if state != "verified" and state not in FAILED:

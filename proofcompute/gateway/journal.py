@@ -26,6 +26,7 @@ from proofcompute.ledger import Job
 from proofcompute.ledger.trust import Counts
 from proofcompute.limits import KIB, MIB
 from proofcompute.models.card import ModelCard
+from proofcompute.protocol.messages import Challenge
 
 __all__ = ["Books", "Journal", "Known", "Left", "Quarantine"]
 
@@ -80,6 +81,13 @@ class Books(Protocol):
             drawn: what is to be known of the answer when it is audited, as JSON; None: it was not drawn.
 
         Returns the job of the audit, which this gateway has taken; None: there is none, or somebody has it.
+        """
+        ...
+
+    def drew(self, job: Job, challenge: Challenge) -> None:
+        """Write the challenge of an audit, before it is sent.
+
+        Raises LedgerError if another one has the job by now.
         """
         ...
 
@@ -163,6 +171,9 @@ class Journal:
             lease=b"",
             until=math.inf,
         )
+
+    def drew(self, job: Job, challenge: Challenge) -> None:
+        """Write nothing: nobody else goes on."""
 
     def verdict(self, job: Job, audited: Audited, state: State, evidence: bytes) -> bool:
         """Write nothing: verdicts that matter have evidence."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, Final, TypeVar
 
+from proofcompute.auditing.challenging import note_challenge
 from proofcompute.auditing.desk import AGAIN, ATTEMPTS, LEASE
 from proofcompute.auditing.patience import patiently
 from proofcompute.auditing.turning import receipt_of, verdict_of
@@ -40,6 +41,7 @@ from proofcompute.ledger.fleet import MOST
 from proofcompute.limits import KIB
 from proofcompute.logs import service_log
 from proofcompute.models.card import ModelCard
+from proofcompute.protocol.messages import Challenge
 
 __all__ = ["LedgerBooks"]
 
@@ -131,6 +133,10 @@ class LedgerBooks:
 
     def _patiently(self, call: Callable[[], _T]) -> _T:
         return patiently(call, ended=self._ended.is_set)
+
+    def drew(self, job: Job, challenge: Challenge) -> None:
+        """See :class:`.Books`."""
+        note_challenge(self.ledger, job, challenge)
 
     def verdict(self, job: Job, audited: Audited, state: State, evidence: bytes) -> bool:
         """See :class:`.Books`. The verdict is a leaf of the ledger's log."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -153,6 +153,17 @@ class Jobs:
                 )
                 count += connection.execute(open_ones.values(**values)).rowcount
         return count
+
+    def note(self, job: Job, body: Mapping[str, Any]) -> bool:
+        """Change the body of a job that is taken; whether it was still held. Raises as :meth:`add`."""
+        jobs, written = tables.jobs, _written(body)
+        with self._database.writing() as connection:
+            held = connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job.id, jobs.c.lease == job.lease, jobs.c.done == false())
+                .values(body=written)
+            )
+            return bool(held.rowcount)
 
     def release(self, job: Job, due: float, *, untried: bool = False) -> bool:
         """Give a job back, to be taken again from a time on; whether it was still held.

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 
 from adversary.mutation import Edit, apply
 from client.standin import NAME, model
-from gateway.standing import CHAT, IDENTITIES, STREAM, asked, entry, gateway, honest, standing
+from gateway.standing import CHAT, IDENTITIES, STREAM, asked, entry, gateway, honest, standing, the_model
 from gateway.test_auditing import audited, cheating, files
 from gateway.test_shared import IDENTITY, books_of, sharing
 from proofcompute.auditing.desk import AGAIN, ATTEMPTS, LEASE, Desk
@@ -26,8 +26,9 @@ from proofcompute.auditing.working import DRAWN, Worker
 from proofcompute.client.verdicts import audited_state
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import InputError, StorageError, VerificationError
-from proofcompute.gateway import Gateway
+from proofcompute.gateway import Gateway, ModelsFile
 from proofcompute.gateway.auditing import Auditing
+from proofcompute.gateway.federation import Audits
 from proofcompute.gateway.recovering import recover
 from proofcompute.gateway.shared import LedgerBooks
 from proofcompute.ledger import Ledger, tables
@@ -218,11 +219,39 @@ def not_admitted_late(folder: Path, files: Path) -> None:
     books_of(made).close()
 
 
+def again_and_again(folder: Path, files: Path) -> None:
+    """Gateways that are killed before their verdict send one challenge: a node answers few others."""
+    north, where = honest("north"), folder / "ledger"
+    weights = ModelsFile(
+        version=1,
+        models=(the_model(audit=Audits(by="opening", share=1.0, cells=2), weights=str(files / "weights")),),
+    )
+    seconds = 0.0
+    for life in range(4):
+        books = LedgerBooks(where, IDENTITY, [entry("north")])
+        made = gateway({"north": north}, models=weights, books=books, identity=IDENTITY)
+        if life < 3:
+            made.auditing._ended = lambda *_: None  # killed before it says what it found
+        if life == 0:
+            asked(made, CHAT)
+        else:
+            seconds += LEASE + 1
+            recovered(made, seconds)
+        books.close()
+    sent = [body for method, path, _, body in north.asked if method == "POST" and path.endswith("/open")]
+    assert len(sent) == 4
+    assert len(set(sent)) == 1
+    with Ledger(where) as ledger:
+        assert [bool(row.done) for row in rows(ledger)] == [True]
+        assert len(ledger.verdicts.verdicts()) == 1
+
+
 @pytest.mark.parametrize(
-    "attack", [in_the_ledger, outlives, crashing_cheat, broken_off, held, too_late, not_admitted_late]
+    "attack",
+    [again_and_again, in_the_ledger, outlives, crashing_cheat, broken_off, held, too_late, not_admitted_late],
 )
 def test_an_audit_that_was_drawn_is_made(
-    attack: Callable[[Path, Path], None], tmp_path: Path, files: Path
+    attack: Callable[[Path, Path], None], tmp_path: Path, files: Path, synchronous: None
 ) -> None:
     attack(tmp_path, files)
 
@@ -417,6 +446,13 @@ MUTANTS: dict[str, tuple[str, str, str, Attack]] = {
         "        for one in drawn if len(self.asked.record.choices) < 1 else ():\n",
         broken_off,
     ),
+    "a challenge is sent again": ("gateway.auditing", "earlier=challenge_of(job),", "", again_and_again),
+    "a challenge is written before it is sent": (
+        "gateway.shared",
+        "note_challenge(self.ledger, job, challenge)",
+        "pass",
+        again_and_again,
+    ),
     "what waits is held": ("gateway.recovering", "    auditing.hold()\n", "    pass\n", held),
     "what another one audits is left to it": (
         "gateway.shared",
@@ -452,7 +488,9 @@ MUTANTS: dict[str, tuple[str, str, str, Attack]] = {
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_draw_is_escaped_only_without_the_check(name: str, tmp_path: Path, files: Path) -> None:
+def test_a_draw_is_escaped_only_without_the_check(
+    name: str, tmp_path: Path, files: Path, synchronous: None
+) -> None:
     module, old, new, attack = MUTANTS[name]
     with pytest.MonkeyPatch.context() as patch:
         apply(patch, (Edit(module, old, new),))

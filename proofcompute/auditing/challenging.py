@@ -1,0 +1,42 @@
+"""Send the challenge of an audit again that whoever had its job did not finish.
+
+A node answers few different challenges of one receipt and refuses others, so an auditor that takes a job over
+must not draw another one: the job has the challenge before the node has it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proofcompute.auditing.patience import patiently
+from proofcompute.errors import FormatError, LedgerError
+from proofcompute.ledger import Job, Ledger
+from proofcompute.protocol.messages import Challenge
+
+__all__ = ["challenge_of", "note_challenge"]
+
+_FIELD: Final = "challenge"
+
+
+def challenge_of(job: Job) -> Challenge | None:
+    """Return the challenge that was sent for a job; None: none was.
+
+    Raises FormatError, InputError or LimitError for what is none.
+    """
+    found = job.body.get(_FIELD)
+    if found is None:
+        return None
+    try:
+        return Challenge.decode(bytes.fromhex(found))
+    except (TypeError, ValueError) as e:
+        raise FormatError(f"the job {job.name!r} has a challenge that is none: {e}") from e
+
+
+def note_challenge(ledger: Ledger, job: Job, challenge: Challenge) -> None:
+    """Write the challenge of a job, before it is sent.
+
+    Raises LedgerError if somebody else has the job by now, and StorageError if the database stays away.
+    """
+    body = {**job.body, _FIELD: challenge.encode().hex()}
+    if not patiently(lambda: ledger.jobs.note(job, body)):
+        raise LedgerError(f"another auditor has the job {job.name!r} by now")
