@@ -1,28 +1,43 @@
-"""Pays a node by verdicts, on a development chain: `python examples/escrow_demo.py http://127.0.0.1:8545`.
+"""Pays nodes by verdicts, on a development chain: `python examples/escrow_demo.py http://127.0.0.1:8545`.
 
-The chain is anvil or another one whose accounts sign for whoever asks; `npx @foundry-rs/anvil` starts one. A
-client locks the price of a request, a node its stake. The node answers, three auditors check the answer, each
-with a key of its own, and sign what they found for the contract. An honest node is paid; one that computed
-with other weights loses its stake. Money of a real chain is moved by the same calls, which a wallet signs.
+The chain is anvil or another one whose accounts sign for whoever asks; `npx @foundry-rs/anvil` starts one.
+Two nodes run, an honest one and one with weights of four bits, and `proofcompute gateway` before each, which
+writes receipts into a ledger. For each a client locks the price of one request, and the node a stake. The
+client asks the gateway. Three auditors then take the answer from the ledger; each has the node open all of it
+and writes down what it found. As a committee they sign one verdict of a quorum, which is a leaf of the
+ledger's log, and each signs its own for the contract. The honest node is paid; the other loses its stake.
+
+Money of a real chain is moved by the same calls, which a wallet signs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import secrets
+import sys
 import tempfile
 import time
 import urllib.request
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import fleet_demo
+import httpx2
+from fleet_demo import DEVICE, NAME, QUESTION
 
 import proofcompute as pc
-from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.errors import VerificationError
-from proofcompute.models.model import Model
+from proofcompute.auditing import Committee, FleetModel
+from proofcompute.auditing.turning import verdict_of
+from proofcompute.bls.signatures import VerdictKey
+from proofcompute.client import Challenger, Checked
+from proofcompute.client.contradictions import evidence_of
+from proofcompute.client.verdicts import audited_state
+from proofcompute.ledger import Ledger
 from proofcompute.networks.evm.contract import contract
 from proofcompute.networks.evm.escrow import (
     STATES,
@@ -34,11 +49,15 @@ from proofcompute.networks.evm.escrow import (
 )
 from proofcompute.networks.evm.typed import Domain, EvmKey, sign
 from proofcompute.networks.work import Work
-from proofcompute.protocol.messages import Receipt
-from proofcompute.testing import reweighted
+from proofcompute.openai import NONCE_HEADER, RECEIPT_ID_HEADER, call_of
+from proofcompute.protocol.messages import Request
+from proofcompute.verdicts import Member, QuorumPolicy
+from proofcompute.verifier import check_receipt
 
-PRICE, STAKE = 10**16, 5 * 10**16
+PRICE, STAKE, FORFEIT = 10**16, 5 * 10**16, 4 * 10**16
 WINDOW = 3600
+ENDS = {"honest": "paid", "four-bits": "slashed"}
+"""The nodes, and what becomes of the job of each."""
 
 
 @dataclass
@@ -74,118 +93,190 @@ class Chain:
     def now(self) -> int:
         return int(self.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
-
-def build() -> Model:
-    """Build a small network."""
-    rng = np.random.default_rng(0)
-    b = pc.ProgramBuilder()
-    h = b.relu(b.linear(b.input("x", 32), rng.standard_normal((48, 32)).astype(np.float32)))
-    b.cut(h)
-    b.output(b.linear(h, rng.standard_normal((10, 48)).astype(np.float32), name="y"))
-    return b.model()
+    def view(self, name: str, argument: object, escrow: str) -> int:
+        """Read a number of the contract."""
+        data = "0x" + contract("escrow").call(name, argument).data.hex()
+        return int(self.ask("eth_call", {"to": escrow, "data": data}, "latest"), 16)
 
 
-def cheating(model: Model) -> Model:
-    """Return a model that says it is this one and has other weights."""
-    name = [n for n, w in model.weights.items() if isinstance(w, Matrix)][-1]
-    return reweighted(model, lambda n, w: replace(w, q=np.roll(w.q, 1, axis=1)) if n == name else w)
+@dataclass(eq=False)
+class Auditor:
+    """A member of the committee: an identity for evidence, a key of the quorum, and one for contracts."""
 
-
-@dataclass
-class Member:
-    """An auditor: a key for the model, an identity for evidence, and a key that signs for contracts."""
-
-    auditor: pc.Auditor
     identity: pc.NodeIdentity
+    quorum: VerdictKey
     evm: EvmKey
+    model: pc.Model
 
-    def verdict(self, node: pc.Node, request: Any, receipt: bytes, place: Path, domain: Domain) -> bytes:
-        """Check every cell of an answer, write down what was found, and sign it for a contract."""
-        challenge = self.auditor.challenge(request, receipt, "all")
-        opening = node.open(request, receipt, challenge)
-        found: Any
+    @staticmethod
+    def new(number: int, model: pc.Model) -> Auditor:
+        return Auditor(pc.NodeIdentity.new(), VerdictKey.new(), EvmKey(bytes([number]) * 32), model)
+
+    def audit(self, ledger: Ledger, receipt: bytes, url: str, place: Path) -> bytes:
+        """Have a node open all cells of an answer that a gateway kept; return the digest of the evidence."""
+        known, answer = ledger.fleet.receipt(receipt), ledger.fleet.answer(receipt)
+        if known is None or answer is None:
+            raise SystemExit("the gateway kept no such answer")
+        request = Request.decode(answer[0])
+        claim = check_receipt(self.model.card, request, answer[1], known.node)
+        (terms,) = ledger.fleet.terms(known.node)
+        checked = Checked(request, answer[1], claim, "client", terms, known.made, known.seconds)
+        challenger = Challenger(url, self.model, device=DEVICE, node=known.node)
         try:
-            found = self.auditor.check(request, receipt, challenge, opening, waited=1.0)
-        except VerificationError as e:
-            found = e
-        said: dict[str, Any] = {"challenge": challenge, "opening": opening, "waited": 1.0}
-        self.auditor.evidence(self.identity, request, receipt, found, **said).save(place)
-        return sign(Work.of(place), self.evm, domain).data
+            audited = challenger.audit(checked, "all")
+            state = audited_state(audited, challenger.auditor(terms).deadline(claim))
+        finally:
+            challenger.close()
+        bundle, why = evidence_of(audited, self.model.card, self.identity)
+        if bundle is None:
+            raise SystemExit(f"an audit gave no evidence: {why}")
+        place.write_bytes(bundle.encode())
+        evidence = ledger.verdicts.keep_evidence(receipt, place.read_bytes())
+        verdict = verdict_of(audited, state, extent=ledger.policy.extent, evidence=evidence)
+        if verdict is None:
+            raise SystemExit(f"an audit says nothing about the node: {state}")
+        ledger.verdicts.record(verdict.signed(self.identity))
+        return evidence
 
 
-def run(chain: Chain, model: Model, node_has: Model, members: list[Member], escrow: str, folder: Path) -> str:
-    """Pay for one request, and return what became of the job."""
+def committee_of(members: list[Auditor]) -> QuorumPolicy:
+    """Return the policy of a quorum of two thirds."""
+    return QuorumPolicy.of(
+        [Member(each.quorum.public, each.quorum.possession()) for each in members],
+        name="the committee of a contract",
+        threshold=2,
+        valid_from=0,
+        valid_until=1 << 40,
+        longest=86_400,
+    )
+
+
+def agree(ledger: Ledger, members: list[Auditor], receipt: bytes, evidence: bytes) -> str:
+    """Let all members decide again about evidence and sign together; return the outcome of their quorum."""
+    policy = committee_of(members)
+    committees = [Committee(policy, each.quorum) for each in members]
+    committees[0].call(ledger, receipt, evidence, NAME)
+    for member, committee in zip(members, committees, strict=True):
+        (job,) = ledger.jobs.lease(committee.owner, 60, kinds=["sign"])
+        models = {NAME: FleetModel(NAME, member.model)}
+        committee.sign(ledger, job, models, pc.kernels_for(DEVICE), time.time)
+    (_, made), *_ = ledger.verdicts.quorums(receipt)
+    return made.statement.outcome.kind
+
+
+def ask(gateway: str, nonce: bytes) -> bytes:
+    """Ask the gateway with a nonce of the client's own, and return the digest of the receipt."""
+    found = httpx2.post(
+        f"{gateway}/v1/chat/completions",
+        json={"model": NAME, **QUESTION},
+        headers={NONCE_HEADER: nonce.hex()},
+        timeout=60,
+    )
+    if found.status_code != 200:
+        raise SystemExit(f"the gateway gave no answer: {found.text[:1000]}")
+    return bytes.fromhex(found.headers[RECEIPT_ID_HEADER])
+
+
+def run(chain: Chain, members: list[Auditor], escrow: str, folder: Path, kind: str) -> str:
+    """Pay a node for one request by what a committee finds, and return what became of the job."""
     _, client, payee, anybody = chain.ask("eth_accounts")[:4]
-    node = pc.Node(node_has, pc.NodeIdentity.new())
-    samples = np.random.default_rng(1).standard_normal((5, 32)).astype(np.float32)
-    request = pc.array_request(model, samples, node=node.public)
-
-    # 1. Client and node agree, and lock their money.
-    terms = Terms(
-        client=client,
-        payee=payee,
-        node=node.public,
-        request=request.digest,
-        model=model.model_id,
-        price=PRICE,
-        stake=STAKE,
-        take_by=chain.now + 600,
-        deadline=chain.now + 3600,
-    )
-    chain.send(simple_call("open", terms).data, client, escrow, PRICE)
-    chain.send(simple_call("take", terms).data, payee, escrow, STAKE)
-
-    # 2. The node answers, and each auditor decides for itself.
-    receipt = node.answer(request).receipt
+    node, model = pc.NodeIdentity.load(folder / f"{kind}.identity").public, members[0].model
     domain = Domain(int(chain.ask("eth_chainId"), 16), escrow)
-    verdicts = [
-        each.verdict(node, request, receipt, folder / f"{i}", domain) for i, each in enumerate(members)
-    ]
+    with ExitStack() as stack:
+        url = stack.enter_context(
+            fleet_demo.process(sys.executable, str(fleet_demo.__file__), "node", str(folder), kind)
+        ).strip()
+        where = folder / f"{kind}.db"
+        gateway = stack.enter_context(before(folder, kind, url, node, where))
 
-    # 3. Two verdicts are a quorum; whoever brings them.
-    call = verdict_call(terms, verdicts[:2], domain)
-    used = int(chain.send(call.data, anybody, escrow)["gasUsed"], 16)
-    print(
-        f"  receipt {Receipt.decode(receipt).digest.hex()[:16]}: {call.signature.split('(')[0]}, {used} gas"
-    )
+        # 1. Client and node agree about one request, whose nonce is the client's, and lock their money.
+        nonce = secrets.token_bytes(32)
+        with pc.Prompter(model) as prompter:
+            call = call_of({"model": NAME, **QUESTION}, endpoint="chat")
+            today = datetime.now(UTC).date()
+            (request,) = call.requests(prompter, nonce=nonce, date=today, node=node)
+        terms = Terms(
+            client=client,
+            payee=payee,
+            node=node,
+            request=request.digest,
+            model=model.model_id,
+            price=PRICE,
+            stake=STAKE,
+            forfeit=FORFEIT,
+            take_by=chain.now + 600,
+            deadline=chain.now + 3600,
+        )
+        chain.send(simple_call("open", terms).data, client, escrow, PRICE)
+        chain.send(simple_call("take", terms).data, payee, escrow, STAKE)
 
-    # 4. After the time for contradictions the pay is released.
-    state = STATES[int(chain.ask("eth_call", view("state", terms.job, escrow), "latest"), 16)]
+        # 2. The node answers through the gateway, which has checked the receipt and written it down.
+        receipt = ask(gateway, nonce)
+
+        # 3. Each auditor decides for itself, and then all together.
+        with Ledger(where) as ledger:
+            places = [folder / f"{kind}.{i}" for i in range(len(members))]
+            evidence = [
+                each.audit(ledger, receipt, url, place) for each, place in zip(members, places, strict=True)
+            ]
+            outcome = agree(ledger, members, receipt, evidence[0])
+            size = ledger.log.size
+    works = [Work.of(place) for place in places]
+    if {work.outcome.kind for work in works} != {outcome}:
+        raise SystemExit("the quorum says something else than its members")
+    print(f"  the quorum of the ledger says {outcome}; its log has {size} leaves")
+
+    # 4. Two verdicts are a quorum for the contract too; whoever brings them.
+    signed = [sign(work, each.evm, domain).data for work, each in zip(works, members, strict=True)]
+    brought = verdict_call(terms, signed[:2], domain)
+    used = int(chain.send(brought.data, anybody, escrow)["gasUsed"], 16)
+    print(f"  receipt {receipt.hex()[:16]}: {brought.signature.split('(')[0]}, {used} gas")
+
+    # 5. After the time for contradictions the pay is released.
+    state = STATES[chain.view("state", terms.job, escrow)]
     if state == "accepted":
         chain.ask("evm_mine", chain.now + WINDOW + 1)
         chain.send(simple_call("release", terms).data, anybody, escrow)
     winner = client if state == "slashed" else payee
-    owed = int(chain.ask("eth_call", view("owed", winner, escrow), "latest"), 16)
+    owed = chain.view("owed", winner, escrow)
     chain.send(withdraw_call().data, winner, escrow)
     print(f"  {'client' if winner == client else 'node'} withdrew {owed / 10**18} of the chain's money")
-    return STATES[int(chain.ask("eth_call", view("state", terms.job, escrow), "latest"), 16)]
+    return STATES[chain.view("state", terms.job, escrow)]
 
 
-def view(name: str, argument: object, escrow: str) -> dict[str, str]:
-    """Return the call that reads something of the contract."""
-    return {"to": escrow, "data": "0x" + contract("escrow").call(name, argument).data.hex()}
+@contextmanager
+def before(folder: Path, kind: str, url: str, node: bytes, ledger: Path) -> Iterator[str]:
+    """Run a gateway before a node, and yield its address."""
+    entry = {"name": kind, "url": url, "key": node.hex(), "models": [NAME]}
+    model = {"name": NAME, "card": "card"}
+    files = {"nodes": {"version": 1, "nodes": [entry]}, "models": {"version": 1, "models": [model]}}
+    words: list[str] = []
+    for name, value in files.items():
+        place = folder / f"{kind}.{name}.json"
+        place.write_text(json.dumps(value))
+        words += [f"--{name}", str(place)]
+    words += ["--identity", str(folder / "gateway.identity"), "--ledger", str(ledger), "--port", "0"]
+    words += ["--device", DEVICE, "--log-level", "error"]
+    with fleet_demo.process(sys.executable, "-m", "proofcompute", "gateway", *words) as said:
+        yield said.split()[2].removesuffix(",").removesuffix("/v1")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("url", help="JSON-RPC of a development chain")
-    parser.add_argument("--device", default="auto")
-    given = parser.parse_args()
-    chain, model = Chain(given.url), build()
-    kernels = pc.kernels_for(given.device)
-    members = [
-        Member(pc.Auditor(pc.keygen(model, kernels)), pc.NodeIdentity.new(), EvmKey(bytes([i]) * 32))
-        for i in range(1, 4)
-    ]
-    data = deployment([each.evm.address for each in members], 2, WINDOW)
-    escrow = chain.send(data, chain.ask("eth_accounts")[0], None)["contractAddress"]
-    with tempfile.TemporaryDirectory() as folder:
-        print("a node that computes what it is paid for:")
-        if run(chain, model, model, members, escrow, Path(folder)) != "paid":
-            raise SystemExit("an honest node was not paid")
-        print("a node with other weights:")
-        if run(chain, model, cheating(model), members, escrow, Path(folder)) != "slashed":
-            raise SystemExit("a cheating node was not slashed")
+    chain = Chain(parser.parse_args().url)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fleet_demo.files(folder)
+        model = pc.Model.load(folder / "model")
+        members = [Auditor.new(number, model) for number in range(1, 4)]
+        data = deployment([each.evm.address for each in members], 2, WINDOW)
+        escrow = chain.send(data, chain.ask("eth_accounts")[0], None)["contractAddress"]
+        for kind, ends in ENDS.items():
+            print(f"the node {kind}:", flush=True)
+            became = run(chain, members, escrow, folder, kind)
+            if became != ends:
+                raise SystemExit(f"the job of the node {kind} is {became}, and not {ends}")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from proofcompute.protocol.messages import Outcome
 KEYS = [EvmKey(bytes([i]) * 32) for i in range(1, 5)]
 """Three members and somebody who is none."""
 MEMBERS = [key.address for key in KEYS[:3]]
-OUTCOMES = {1: "accepted", 2: "contradicted", 3: "silent"}
+OUTCOMES = {1: "accepted", 2: "contradicted", 3: "silent", 4: "refused"}
 WINDOW = 1000
-PRICE, STAKE = 10**15, 3 * 10**15
+PRICE, STAKE, FORFEIT = 10**15, 3 * 10**15, 2 * 10**15
 
 
 def digest(*what: object) -> bytes:
@@ -89,6 +89,7 @@ class Committee:
             model=digest("model"),
             price=PRICE,
             stake=STAKE,
+            forfeit=FORFEIT,
             take_by=now + 100,
             deadline=now + 500,
         )

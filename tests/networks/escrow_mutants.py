@@ -7,6 +7,11 @@ from typing import Final
 _TAKEN: Final = 'assert self.state[job] == TAKEN, "not taken"'
 _IN_TIME: Final = 'assert block.timestamp <= terms.deadline, "too late"'
 _ACCEPTED: Final = "self._check(terms, receipt, rows, ACCEPTANCE"
+_DENIED: Final = "self._check(terms, receipt, rows, CONTRADICTION"
+_AGREED: Final = 'assert self.state[job] == ACCEPTED, "not accepted"'
+_SILENT: Final = 'assert self.state[job] == SILENT, "not silent"'
+_SAYS: Final = 'assert least <= vote.outcome and vote.outcome <= most, "another outcome"'
+_SILENCE: Final = "self._check(terms, receipt, rows, SILENCE, REFUSAL, votes)"
 MUTANTS: Final[dict[str, tuple[str, str]]] = {
     "a quorum of half": ('assert 2 * _threshold > len(members), "a quorum is more than half"', "pass"),
     "a quorum beyond the members": ('assert _threshold <= len(members), "a quorum is of members"', "pass"),
@@ -45,35 +50,103 @@ MUTANTS: Final[dict[str, tuple[str, str]]] = {
         "self.state[job] = CANCELLED",
     ),
     "cancelled twice": ("self.state[job] = CANCELLED", "pass"),
+    "forfeits more than it locks": (
+        'assert terms.forfeit <= terms.stake, "forfeits more than it locks"',
+        "pass",
+    ),
     "accepted before it was taken": (
-        f"{_TAKEN}\n    {_IN_TIME}\n    {_ACCEPTED}",
+        f"{_TAKEN}\n        {_IN_TIME}\n    {_ACCEPTED}",
         f"{_IN_TIME}\n    {_ACCEPTED}",
     ),
-    "accepted too late": (f"{_IN_TIME}\n    {_ACCEPTED}", _ACCEPTED),
-    "acceptances unchecked": ("self._check(terms, receipt, rows, ACCEPTANCE, votes)", "pass"),
-    "contradictions taken for acceptances": (
-        "self._check(terms, receipt, rows, ACCEPTANCE, votes)",
-        "self._check(terms, receipt, rows, CONTRADICTION, votes)",
+    "accepted too late": (f"{_IN_TIME}\n    {_ACCEPTED}", f"pass\n    {_ACCEPTED}"),
+    "the work is shown too late": (
+        'if self.state[job] == SILENT:\n        assert block.timestamp <= self.until[job], "too late"',
+        "if self.state[job] == SILENT:\n        pass",
     ),
+    "the work cannot be shown after silence": ("if self.state[job] == SILENT:", "if False:"),
+    "acceptances unchecked": ("self._check(terms, receipt, rows, ACCEPTANCE, ACCEPTANCE, votes)", "pass"),
+    "contradictions taken for acceptances": (
+        "self._check(terms, receipt, rows, ACCEPTANCE, ACCEPTANCE, votes)",
+        "self._check(terms, receipt, rows, ACCEPTANCE, CONTRADICTION, votes)",
+    ),
+    "silence taken for contradictions": (
+        "self._check(terms, receipt, rows, CONTRADICTION, CONTRADICTION, votes)",
+        "self._check(terms, receipt, rows, CONTRADICTION, SILENCE, votes)",
+    ),
+    "acceptances taken for contradictions": (
+        "self._check(terms, receipt, rows, CONTRADICTION, CONTRADICTION, votes)",
+        "self._check(terms, receipt, rows, ACCEPTANCE, CONTRADICTION, votes)",
+    ),
+    "any outcome": (_SAYS, "pass"),
+    "outcomes from below": (_SAYS, 'assert vote.outcome <= most, "another outcome"'),
+    "outcomes from above": (_SAYS, 'assert least <= vote.outcome, "another outcome"'),
+    "silence before it was taken": (
+        f"{_TAKEN}\n    {_IN_TIME}\n    {_SILENCE}",
+        f"{_IN_TIME}\n    {_SILENCE}",
+    ),
+    "silence too late": (f"{_IN_TIME}\n    {_SILENCE}", _SILENCE),
+    "silence unchecked": (_SILENCE, "pass"),
+    "contradictions taken for silence": (
+        _SILENCE,
+        "self._check(terms, receipt, rows, CONTRADICTION, REFUSAL, votes)",
+    ),
+    "a refusal is no silence": (_SILENCE, "self._check(terms, receipt, rows, SILENCE, SILENCE, votes)"),
+    "silence ends at once": (
+        "self.state[job] = SILENT\n    self.until[job] = block.timestamp + window",
+        "self.state[job] = SILENT\n    self.until[job] = block.timestamp",
+    ),
+    "forfeited without silence": ('assert self.state[job] == SILENT, "not silent"', "pass"),
+    "forfeited early": (
+        f'{_SILENT}\n    assert block.timestamp > self.until[job], "too early"',
+        _SILENT,
+    ),
+    "forfeited twice": ("self.state[job] = FORFEITED", "pass"),
+    "the client gets no price back after silence": (
+        "self.state[job] = FORFEITED\n    self.owed[terms.client] += terms.price",
+        "self.state[job] = FORFEITED",
+    ),
+    "the client gets the forfeit": (
+        "self.owed[empty(address)] += terms.forfeit",
+        "self.owed[terms.client] += terms.forfeit",
+    ),
+    "silence costs nothing": (
+        "self.owed[terms.payee] += terms.stake - terms.forfeit",
+        "self.owed[terms.payee] += terms.stake",
+    ),
+    "silence costs all": ("self.owed[terms.payee] += terms.stake - terms.forfeit", "pass"),
     "no window": ("self.until[job] = block.timestamp + window", "self.until[job] = block.timestamp"),
     "a window without a beginning": ("self.until[job] = block.timestamp + window", "pass"),
-    "contradicted after the window": ('assert block.timestamp <= self.until[job], "too late"', "pass"),
-    "contradicted after the deadline": (f"{_TAKEN}\n        {_IN_TIME}", _TAKEN),
-    "contradicted before it was taken": (
-        'assert self.state[job] == TAKEN, "not taken"\n        assert',
-        "assert",
+    "contradicted after the window": (
+        'in [ACCEPTED, SILENT]:\n        assert block.timestamp <= self.until[job], "too late"',
+        "in [ACCEPTED, SILENT]:\n        pass",
     ),
-    "contradictions unchecked": ("self._check(terms, receipt, rows, CONTRADICTION, votes)", "pass"),
+    "no contradiction after silence": ("in [ACCEPTED, SILENT]:", "== ACCEPTED:"),
+    "contradicted after the deadline": (f"{_IN_TIME}\n    {_DENIED}", f"pass\n    {_DENIED}"),
+    "contradicted before it was taken": (
+        f"{_TAKEN}\n        {_IN_TIME}\n    {_DENIED}",
+        f"{_IN_TIME}\n    {_DENIED}",
+    ),
+    "contradictions unchecked": (
+        "self._check(terms, receipt, rows, CONTRADICTION, CONTRADICTION, votes)",
+        "pass",
+    ),
     "slashed again": ("self.state[job] = SLASHED", "pass"),
     "the stake of a liar stays": (
         "self.state[job] = SLASHED\n    self.owed[terms.client] += terms.price + terms.stake",
         "self.state[job] = SLASHED\n    self.owed[terms.client] += terms.price",
     ),
     "released unaccepted": ('assert self.state[job] == ACCEPTED, "not accepted"', "pass"),
-    "released early": ('assert block.timestamp > self.until[job], "too early"', "pass"),
+    "released early": (
+        f'{_AGREED}\n    assert block.timestamp > self.until[job], "too early"',
+        _AGREED,
+    ),
     "released at the last moment": (
-        "assert block.timestamp > self.until[job]",
-        "assert block.timestamp >= self.until[job]",
+        'assert self.state[job] == ACCEPTED, "not accepted"\n    assert block.timestamp > self.until[job]',
+        'assert self.state[job] == ACCEPTED, "not accepted"\n    assert block.timestamp >= self.until[job]',
+    ),
+    "forfeited at the last moment": (
+        'assert self.state[job] == SILENT, "not silent"\n    assert block.timestamp > self.until[job]',
+        'assert self.state[job] == SILENT, "not silent"\n    assert block.timestamp >= self.until[job]',
     ),
     "released twice": ("self.state[job] = PAID", "pass"),
     "paid without the stake": (
@@ -107,7 +180,7 @@ MUTANTS: Final[dict[str, tuple[str, str]]] = {
             "terms.request": "empty(bytes32)",
             "terms.model": "empty(bytes32)",
             "terms.node": "empty(bytes32)",
-            "outcome": "convert(1, uint8)",
+            "vote.outcome": "convert(1, uint8)",
             "rows": "convert(7, uint64)",
         }.items()
     },

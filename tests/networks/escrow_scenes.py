@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from networks.chain import Chain, RevertedError
-from networks.committees import KEYS, MEMBERS, PRICE, STAKE, WINDOW, Committee, digest, work
+from networks.committees import FORFEIT, KEYS, MEMBERS, PRICE, STAKE, WINDOW, Committee, digest, work
 from proofcompute.networks.evm.contract import contract
 from proofcompute.networks.evm.escrow import LONGEST, Terms
 from proofcompute.networks.evm.typed import ORDER, Domain, message, typed_digest
 
 RECEIPT = digest("receipt")
-ACCEPT, CONTRADICT, SILENT = 1, 2, 3
+ACCEPT, CONTRADICT, SILENT, REFUSED = 1, 2, 3, 4
 
 Deploy = Callable[..., Committee]
 
@@ -89,6 +89,78 @@ def what_no_quorum_judged_is_returned(deploy: Deploy) -> None:
     _refused("not taken", lambda: found.do("expire", terms))
 
 
+def silence_costs_what_was_agreed(deploy: Deploy) -> None:
+    found = deploy()
+    terms = _taken(found)
+    _refused("not silent", lambda: found.do("forfeit", terms))
+    # Who refuses shows no more than who says nothing: both count together.
+    both = [*votes_of(found, terms, RECEIPT, SILENT, [0]), *votes_of(found, terms, RECEIPT, REFUSED, [2])]
+    found.bring_raw("silence", terms, RECEIPT, 7, sorted(both, key=lambda vote: _place(vote)))
+    assert found.state(terms) == "silent"
+    until = found.chain.now + WINDOW
+    for name in ("release", "cancel", "expire", "take"):
+        with pytest.raises(RevertedError):
+            found.do(name, terms)
+    _refused("not taken", lambda: found.bring(terms, RECEIPT, SILENT))
+    _refused("too early", lambda: found.do("forfeit", terms))
+    found.chain.at(until - 1)
+    _refused("too early", lambda: found.do("forfeit", terms))
+    for outcome in (ACCEPT, CONTRADICT):
+        _refused("too late", lambda o=outcome: found.bring(terms, RECEIPT, o))  # type: ignore[misc]
+    found.do("forfeit", terms, sender=found.chain.accounts[7])
+    assert found.state(terms) == "forfeited"
+    assert (found.owed(terms.client), found.owed(terms.payee)) == (PRICE, STAKE - FORFEIT)
+    _refused("not silent", lambda: found.do("forfeit", terms))
+    assert found.withdraw(terms.client) == PRICE
+    assert found.withdraw(terms.payee) == STAKE - FORFEIT
+    # Nobody has the rest.
+    assert found.chain.balance(found.address) == found.owed("0x" + 40 * "0") == FORFEIT
+
+
+def a_node_that_shows_its_work_after_all_is_judged_by_it(deploy: Deploy) -> None:
+    found = deploy()
+    terms = _taken(found)
+    found.bring(terms, RECEIPT, SILENT)
+    found.chain.at(terms.deadline + 1)
+    found.bring(terms, RECEIPT, ACCEPT)
+    _refused("not silent", lambda: found.do("forfeit", terms))
+    _refused("not taken", lambda: found.bring(terms, RECEIPT, SILENT))
+    _refused("too early", lambda: found.do("release", terms))
+    found.chain.at(found.chain.now + WINDOW + 1)
+    found.do("release", terms)
+    assert (found.state(terms), found.owed(terms.payee)) == ("paid", PRICE + STAKE)
+    other = _taken(found, request=digest("other"))
+    found.bring(other, RECEIPT, SILENT)
+    found.chain.at(other.deadline + 1)
+    found.bring(other, RECEIPT, CONTRADICT)
+    assert (found.state(other), found.owed(other.client)) == ("slashed", PRICE + STAKE)
+    _refused("not silent", lambda: found.do("forfeit", other))
+
+
+def silence_is_said_of_a_taken_job_in_time(deploy: Deploy) -> None:
+    found = deploy()
+    terms = found.terms()
+    _refused("not taken", lambda: found.bring(terms, RECEIPT, SILENT))
+    found.do("open", terms)
+    _refused("not taken", lambda: found.bring(terms, RECEIPT, SILENT))
+    found.do("take", terms)
+    greedy = found.terms(request=digest("greedy"))
+    object.__setattr__(greedy, "forfeit", STAKE + 1)
+    _refused("more than it locks", lambda: found.do("open", greedy))
+    found.chain.at(terms.deadline + 1)
+    _refused("too late", lambda: found.bring(terms, RECEIPT, SILENT))
+    free = _taken(found, request=digest("free"), forfeit=0)
+    found.bring(free, RECEIPT, REFUSED)
+    found.chain.at(found.chain.now + WINDOW + 1)
+    found.do("forfeit", free)
+    assert (found.owed(free.client), found.owed(free.payee)) == (PRICE, STAKE)
+
+
+def _place(vote: Any) -> str:
+    """The address of a vote's signer, by which votes are in order."""
+    return next(key.address.lower() for i, key in enumerate(KEYS) if digest("auditor", i) == vote[0])
+
+
 def a_job_that_nobody_took_is_cancelled_by_its_client(deploy: Deploy) -> None:
     found = deploy()
     terms = found.terms()
@@ -153,7 +225,7 @@ def votes_of(
         raw = KEYS[s].sign(typed_digest(message(known), found.domain))
         votes.append(
             (known.auditor, known.bundle_sha256, known.outcome.step, known.made, raw[64], raw[:32],
-             int.from_bytes(raw[32:64]))
+             int.from_bytes(raw[32:64]), outcome)
         )  # fmt: skip
     return votes
 
@@ -161,11 +233,11 @@ def votes_of(
 def a_minority_settles_nothing(deploy: Deploy) -> None:
     found = deploy()
     terms = _taken(found)
-    for name, outcome in (("accept", ACCEPT), ("contradict", CONTRADICT)):
+    for name, outcome in (("accept", ACCEPT), ("contradict", CONTRADICT), ("silence", SILENT)):
         (one,) = votes_of(found, terms, RECEIPT, outcome, [0])
         both = votes_of(found, terms, RECEIPT, outcome, [0, 1])
         stranger = votes_of(found, terms, RECEIPT, outcome, [0, 3])
-        high = (*one[:4], 55 - one[4], one[5], ORDER - one[6])
+        high = (*one[:4], 55 - one[4], one[5], ORDER - one[6], one[7])
         for because, votes in {
             "no quorum": [one],
             "in order": [one, one],
@@ -183,17 +255,31 @@ def _changed(votes: Sequence[Any], place: int, value: object) -> list[Any]:
     return [tuple(first), *votes[1:]]
 
 
+def claiming(votes: Sequence[Any], outcome: int) -> list[Any]:
+    """Votes that say another outcome than what was signed."""
+    return [(*vote[:7], outcome) for vote in votes]
+
+
 def what_was_signed_counts_and_nothing_else(deploy: Deploy) -> None:
     found = deploy()
     terms = _taken(found)
     accepted = votes_of(found, terms, RECEIPT, ACCEPT, [0, 1])
+    denied = votes_of(found, terms, RECEIPT, CONTRADICT, [0, 1])
     silent = votes_of(found, terms, RECEIPT, SILENT, [0, 1])
     elsewhere = deploy()
     abroad = replace_domain(found, Domain(found.domain.chain + 1, found.address))
     tried: dict[str, tuple[str, bytes, int, list[Any]]] = {
         "an acceptance as a contradiction": ("contradict", RECEIPT, 7, accepted),
+        "a contradiction as an acceptance": ("accept", RECEIPT, 7, denied),
         "silence as an acceptance": ("accept", RECEIPT, 7, silent),
         "silence as a contradiction": ("contradict", RECEIPT, 7, silent),
+        "an acceptance as silence": ("silence", RECEIPT, 7, accepted),
+        "a contradiction as silence": ("silence", RECEIPT, 7, denied),
+        "an acceptance that says contradiction": ("contradict", RECEIPT, 7, claiming(accepted, CONTRADICT)),
+        "silence that says acceptance": ("accept", RECEIPT, 7, claiming(silent, ACCEPT)),
+        "silence that says contradiction": ("contradict", RECEIPT, 7, claiming(silent, CONTRADICT)),
+        "an acceptance that says silence": ("silence", RECEIPT, 7, claiming(accepted, SILENT)),
+        "an unknown outcome": ("silence", RECEIPT, 7, claiming(silent, 5)),
         "another receipt": ("accept", digest("unseen"), 7, accepted),
         "other rows": ("accept", RECEIPT, 8, accepted),
         "another contract's": ("accept", RECEIPT, 7, votes_of(elsewhere, terms, RECEIPT, ACCEPT, [0, 1])),
@@ -211,7 +297,7 @@ def what_was_signed_counts_and_nothing_else(deploy: Deploy) -> None:
         tried[f"about another {field}"] = ("accept", RECEIPT, 7, votes)
     for what, (name, receipt, rows, votes) in tried.items():
         print(what)
-        with pytest.raises(RevertedError, match=r"not a member|in order"):
+        with pytest.raises(RevertedError, match=r"not a member|in order|another outcome"):
             found.bring_raw(name, terms, receipt, rows, votes)
     found.bring_raw("accept", terms, RECEIPT, 7, accepted)
 
@@ -285,6 +371,9 @@ SCENES: dict[str, Callable[[Deploy], None]] = {
         a_verified_answer_is_paid,
         a_contradiction_takes_the_stake,
         what_no_quorum_judged_is_returned,
+        silence_costs_what_was_agreed,
+        a_node_that_shows_its_work_after_all_is_judged_by_it,
+        silence_is_said_of_a_taken_job_in_time,
         a_job_that_nobody_took_is_cancelled_by_its_client,
         a_taken_job_is_not_cancelled,
         only_client_and_node_lock_what_they_agreed,

@@ -54,7 +54,9 @@ def deploy(
     ],
     window: Annotated[
         int,
-        typer.Option("--window", metavar="SECONDS", help="Time for contradictions after an acceptance."),
+        typer.Option(
+            "--window", metavar="SECONDS", help="Time for another verdict after an acceptance or silence."
+        ),
     ] = 86_400,
     json: Json = False,
 ) -> None:
@@ -86,6 +88,15 @@ def terms_(
     stake: Annotated[
         int, typer.Option("--stake", metavar="AMOUNT", help="In the smallest unit.", show_default=False)
     ],
+    forfeit: Annotated[
+        int,
+        typer.Option(
+            "--forfeit",
+            metavar="AMOUNT",
+            help="What of the stake the node loses if it does not show its work.",
+            show_default=False,
+        ),
+    ],
     take_by: Annotated[
         int, typer.Option("--take-by", metavar="TIME", help="Seconds since 1970.", show_default=False)
     ],
@@ -110,6 +121,7 @@ def terms_(
         model=hex_bytes(model, "the model's identifier"),
         price=price,
         stake=stake,
+        forfeit=forfeit,
         take_by=take_by,
         deadline=deadline,
     )
@@ -120,7 +132,9 @@ def terms_(
 def call(
     name: Annotated[
         str,
-        typer.Argument(metavar="CALL", help="open, take, cancel, release or expire.", show_default=False),
+        typer.Argument(
+            metavar="CALL", help="open, take, cancel, release, forfeit or expire.", show_default=False
+        ),
     ],
     terms: TermsFile,
     json: Json = False,
@@ -145,7 +159,8 @@ def settle(
     contract: Contract,
     json: Json = False,
 ) -> None:
-    """Print the call that brings a quorum's verdicts (``network evm sign``): it accepts, or contradicts.
+    """Print the call that brings a quorum's verdicts (``network evm sign``): it accepts, contradicts, or says
+    that the node was silent.
 
     Exit status 1: a verdict is not for this contract and job, or two say different things.
     """

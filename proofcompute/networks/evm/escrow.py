@@ -21,9 +21,20 @@ from proofcompute.networks.evm.validation import Call, abi
 
 __all__ = ["SIMPLE", "STATES", "Terms", "deployment", "simple_call", "verdict_call", "withdraw_call"]
 
-STATES: Final = ("unknown", "open", "taken", "accepted", "paid", "slashed", "expired", "cancelled")
+STATES: Final = (
+    "unknown",
+    "open",
+    "taken",
+    "accepted",
+    "paid",
+    "slashed",
+    "expired",
+    "cancelled",
+    "silent",
+    "forfeited",
+)
 """What the contract's ``state`` of a job means."""
-SIMPLE: Final = ("open", "take", "cancel", "release", "expire")
+SIMPLE: Final = ("open", "take", "cancel", "release", "forfeit", "expire")
 """The calls that need nothing but the terms."""
 MAX_MEMBERS: Final = 32
 LONGEST: Final = 366 * 86400
@@ -31,7 +42,8 @@ LONGEST: Final = 366 * 86400
 MAX_TERMS: Final = 4096
 """The most bytes of a file of terms that is read."""
 _MAX_AMOUNT: Final = (1 << 128) - 1
-_VERDICTS: Final = {1: "accept", 2: "contradict"}
+_VERDICTS: Final = {1: "accept", 2: "contradict", 3: "silence", 4: "silence"}
+"""What is called with which outcomes: whoever refuses shows no more than who is silent."""
 _DIGESTS: Final = ("node", "request", "model")
 
 
@@ -53,6 +65,8 @@ class Terms:
     """What the client pays, in the smallest unit of the chain's own money."""
     stake: int
     """What the node loses if it is contradicted, in the same unit."""
+    forfeit: int
+    """What of the stake it loses if a quorum says that it does not show its work, in the same unit."""
     take_by: int
     """The node takes the job until then, in seconds since the Unix epoch."""
     deadline: int
@@ -67,6 +81,8 @@ class Terms:
                 raise InputError(f"the {name} of the terms is 32 bytes")
         if not (0 < self.price <= _MAX_AMOUNT and 0 <= self.stake <= _MAX_AMOUNT):
             raise InputError("a price is above zero, and price and stake are below 2^128")
+        if not 0 <= self.forfeit <= self.stake:
+            raise InputError("what a node forfeits by silence is a part of its stake")
         if not 0 < self.take_by < self.deadline < 1 << 63:
             raise InputError("a job is taken before its deadline")
 
@@ -115,6 +131,7 @@ class Terms:
                 model=_hexadecimal(text["model"]),
                 price=_number(text["price"]),
                 stake=_number(text["stake"]),
+                forfeit=_number(text["forfeit"]),
                 take_by=_number(text["take_by"]),
                 deadline=_number(text["deadline"]),
             )
@@ -137,7 +154,7 @@ def deployment(members: Sequence[str], threshold: int, window: int) -> bytes:
     Args:
         members: the addresses of the auditors.
         threshold: how many of them make a quorum, more than half.
-        window: seconds for contradictions after an acceptance.
+        window: seconds for contradictions after an acceptance, and for showing the work after silence.
 
     Raises InputError for a committee that the contract refuses.
     """
@@ -167,7 +184,9 @@ def withdraw_call() -> Call:
 
 
 def verdict_call(terms: Terms, documents: Sequence[bytes], domain: Domain) -> Call:
-    """Return the call that brings a quorum's verdicts to the contract: an acceptance or a contradiction.
+    """Return the call that brings a quorum's verdicts to the contract.
+
+    They are acceptances, or contradictions, or say that the node was silent or refused.
 
     Args:
         terms: the job's.
@@ -183,20 +202,28 @@ def verdict_call(terms: Terms, documents: Sequence[bytes], domain: Domain) -> Ca
     if len({each.signer for each in found}) != len(found):
         raise EnvelopeError("two of the verdicts have one signer, which counts once")
     about = {name: "0x" + getattr(terms, name).hex() for name in _DIGESTS}
-    common = {name: found[0].verdict[name] for name in ("receipt", "rows", "outcome")}
+    common = {name: found[0].verdict[name] for name in ("receipt", "rows")}
+    function = _function(found[0])
     for each in found:
         for name, value in {**about, **common}.items():
             if each.verdict[name] != value:
                 whose = "the terms say" if name in about else "another member says"
                 raise EnvelopeError(f"{mixed(each.signer)} signed another {name} than {whose}")
-    outcome = common["outcome"]
-    function = _VERDICTS.get(outcome) if isinstance(outcome, int) else None
-    if function is None:
-        raise EnvelopeError("the verdicts are neither acceptances nor contradictions, so nothing is settled")
+        if _function(each) != function:
+            raise EnvelopeError(f"{mixed(each.signer)} signed another outcome than another member says")
     votes = [_vote(each) for each in sorted(found, key=lambda each: each.signer)]
     return contract("escrow").call(
         function, terms.words(), _hexadecimal(common["receipt"]), common["rows"], votes
     )
+
+
+def _function(signed: Signed) -> str:
+    """Return the function that takes such a verdict."""
+    outcome = signed.verdict["outcome"]
+    found = _VERDICTS.get(outcome) if isinstance(outcome, int) else None
+    if found is None:
+        raise EnvelopeError(f"a verdict has the outcome {outcome}, which settles nothing")
+    return found
 
 
 def _hexadecimal(value: object) -> bytes:
@@ -213,4 +240,5 @@ def _vote(signed: Signed) -> tuple[object, ...]:
         raw[64],
         raw[:WORD],
         int.from_bytes(raw[WORD:64]),
+        verdict["outcome"],
     )

@@ -5,7 +5,8 @@
 @title Payment by verdict
 @license Apache-2.0
 @notice A client locks the price of one request, and a node locks a stake. A quorum of the committee releases
-        both to the node, or gives both to the client if it contradicts the node. Every lock ends by itself.
+        both to the node, or gives both to the client if it contradicts the node. If it says that the node
+        does not show its work, the node loses a part of the stake, which nobody gets. Every lock ends by itself.
 @dev The terms of a job are its identifier: they are hashed, given with every call, and not stored. What is
      owed is credited and withdrawn, so nobody who refuses money keeps others from theirs.
 
@@ -14,6 +15,9 @@
         open -> taken -> accepted -> paid       release, by anybody, after the time for contradictions
          |        |         `------> slashed    contradict, by a quorum, within that time
          |        |--------> slashed            contradict, by a quorum, before the deadline
+         |        |--------> silent -> forfeited  forfeit, by anybody, after the time to show the work
+         |        |            |-----> accepted   accept, by a quorum, within that time
+         |        |            `-----> slashed    contradict, by a quorum, within that time
          |        `--------> expired            expire, by anybody, after the deadline
          `-> cancelled                          cancel, by the client, before the node took it
 """
@@ -27,6 +31,7 @@ struct Terms:
     model: bytes32  # identifier of the model
     price: uint256
     stake: uint256
+    forfeit: uint256  # what of the stake a node loses that does not show its work
     take_by: uint256  # the node takes the job until then
     deadline: uint256  # verdicts count until then
 
@@ -39,6 +44,7 @@ struct Vote:
     v: uint8
     r: bytes32
     s: uint256
+    outcome: uint8
 
 
 event Opened:
@@ -67,6 +73,16 @@ event Slashed:
     receipt: indexed(bytes32)
 
 
+event Silent:
+    job: indexed(bytes32)
+    receipt: indexed(bytes32)
+    until: uint256
+
+
+event Forfeited:
+    job: indexed(bytes32)
+
+
 event Paid:
     job: indexed(bytes32)
 
@@ -87,9 +103,13 @@ PAID: constant(uint8) = 4
 SLASHED: constant(uint8) = 5
 EXPIRED: constant(uint8) = 6
 CANCELLED: constant(uint8) = 7
+SILENT: constant(uint8) = 8
+FORFEITED: constant(uint8) = 9
 
 ACCEPTANCE: constant(uint8) = 1  # the outcomes of a verdict
 CONTRADICTION: constant(uint8) = 2
+SILENCE: constant(uint8) = 3
+REFUSAL: constant(uint8) = 4
 
 MAX_MEMBERS: constant(uint256) = 32
 LONGEST: constant(uint256) = 366 * 86400  # seconds: no lock is longer than this
@@ -105,7 +125,7 @@ NAME_HASH: constant(bytes32) = keccak256("proofcompute")
 VERSION_HASH: constant(bytes32) = keccak256("1")
 
 threshold: public(immutable(uint256))
-window: public(immutable(uint256))  # seconds for contradictions after an acceptance
+window: public(immutable(uint256))  # seconds for another verdict after an acceptance or after silence
 is_member: public(HashMap[address, bool])
 state: public(HashMap[bytes32, uint8])
 until: public(HashMap[bytes32, uint256])
@@ -117,7 +137,7 @@ def __init__(members: DynArray[address, MAX_MEMBERS], _threshold: uint256, _wind
     """
     @param members The addresses of the auditors.
     @param _threshold How many of them make a quorum: more than half, so no minority is one.
-    @param _window Seconds for contradictions after an acceptance.
+    @param _window Seconds for contradictions after an acceptance, and for showing the work after silence.
     """
     assert 2 * _threshold > len(members), "a quorum is more than half"
     assert _threshold <= len(members), "a quorum is of members"
@@ -141,6 +161,7 @@ def open(terms: Terms):
     assert msg.sender == terms.client, "not the client"
     assert msg.value == terms.price, "not the price"
     assert terms.price > 0, "no price"
+    assert terms.forfeit <= terms.stake, "forfeits more than it locks"
     assert block.timestamp <= terms.take_by, "too late"
     assert terms.take_by < terms.deadline, "no time to work"
     assert terms.deadline <= block.timestamp + LONGEST, "too long"
@@ -183,9 +204,12 @@ def accept(terms: Terms, receipt: bytes32, rows: uint64, votes: DynArray[Vote, M
     @param votes In the ascending order of the signers' addresses.
     """
     job: bytes32 = self._job(terms)
-    assert self.state[job] == TAKEN, "not taken"
-    assert block.timestamp <= terms.deadline, "too late"
-    self._check(terms, receipt, rows, ACCEPTANCE, votes)
+    if self.state[job] == SILENT:
+        assert block.timestamp <= self.until[job], "too late"
+    else:
+        assert self.state[job] == TAKEN, "not taken"
+        assert block.timestamp <= terms.deadline, "too late"
+    self._check(terms, receipt, rows, ACCEPTANCE, ACCEPTANCE, votes)
     self.state[job] = ACCEPTED
     self.until[job] = block.timestamp + window
     log Accepted(job=job, receipt=receipt, until=block.timestamp + window)
@@ -198,15 +222,48 @@ def contradict(terms: Terms, receipt: bytes32, rows: uint64, votes: DynArray[Vot
     @param votes In the ascending order of the signers' addresses.
     """
     job: bytes32 = self._job(terms)
-    if self.state[job] == ACCEPTED:
+    if self.state[job] in [ACCEPTED, SILENT]:
         assert block.timestamp <= self.until[job], "too late"
     else:
         assert self.state[job] == TAKEN, "not taken"
         assert block.timestamp <= terms.deadline, "too late"
-    self._check(terms, receipt, rows, CONTRADICTION, votes)
+    self._check(terms, receipt, rows, CONTRADICTION, CONTRADICTION, votes)
     self.state[job] = SLASHED
     self.owed[terms.client] += terms.price + terms.stake
     log Slashed(job=job, receipt=receipt)
+
+
+@external
+def silence(terms: Terms, receipt: bytes32, rows: uint64, votes: DynArray[Vote, MAX_MEMBERS]):
+    """
+    @notice Bring a quorum's word that the node signed a receipt and does not show the work: each vote says
+            that it was silent or that it refused. The node has the window to show it after all. Anybody may.
+    @param votes In the ascending order of the signers' addresses.
+    """
+    job: bytes32 = self._job(terms)
+    assert self.state[job] == TAKEN, "not taken"
+    assert block.timestamp <= terms.deadline, "too late"
+    self._check(terms, receipt, rows, SILENCE, REFUSAL, votes)
+    self.state[job] = SILENT
+    self.until[job] = block.timestamp + window
+    log Silent(job=job, receipt=receipt, until=block.timestamp + window)
+
+
+@external
+def forfeit(terms: Terms):
+    """
+    @notice Give the price back to the client and the stake but for the forfeit to the node, which did not
+            show its work in time. Anybody may. The forfeit is credited to nobody: who gained by silence would
+            bring it about.
+    """
+    job: bytes32 = self._job(terms)
+    assert self.state[job] == SILENT, "not silent"
+    assert block.timestamp > self.until[job], "too early"
+    self.state[job] = FORFEITED
+    self.owed[terms.client] += terms.price
+    self.owed[terms.payee] += terms.stake - terms.forfeit
+    self.owed[empty(address)] += terms.forfeit
+    log Forfeited(job=job)
 
 
 @external
@@ -272,16 +329,22 @@ def _domain() -> bytes32:
 @internal
 @view
 def _check(
-    terms: Terms, receipt: bytes32, rows: uint64, outcome: uint8, votes: DynArray[Vote, MAX_MEMBERS]
+    terms: Terms,
+    receipt: bytes32,
+    rows: uint64,
+    least: uint8,
+    most: uint8,
+    votes: DynArray[Vote, MAX_MEMBERS],
 ):
     """
-    @dev A quorum of members signed this outcome about one receipt of these terms, each in words of its own
-         about its evidence.
+    @dev A quorum of members signed outcomes from the least to the most about one receipt of these terms, each
+         in words of its own about its evidence.
     """
     assert len(votes) >= threshold, "no quorum"
     domain: bytes32 = self._domain()
     last: uint160 = 0
     for vote: Vote in votes:
+        assert least <= vote.outcome and vote.outcome <= most, "another outcome"
         struct_hash: bytes32 = keccak256(
             abi_encode(
                 VERDICT_TYPE,
@@ -291,7 +354,7 @@ def _check(
                 terms.node,
                 vote.auditor,
                 vote.evidence,
-                outcome,
+                vote.outcome,
                 vote.step,
                 rows,
                 vote.made,
