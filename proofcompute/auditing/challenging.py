@@ -6,6 +6,7 @@ must not draw another one: the job has the challenge before the node has it.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from typing import Final
 
 from proofcompute.auditing.patience import patiently
@@ -27,7 +28,7 @@ def challenge_of(job: Job) -> Challenge | None:
     if found is None:
         return None
     try:
-        return Challenge.decode(bytes.fromhex(found))
+        return Challenge.decode(b64decode(found, validate=True))
     except (TypeError, ValueError) as e:
         raise FormatError(f"the job {job.name!r} has a challenge that is none: {e}") from e
 
@@ -35,8 +36,9 @@ def challenge_of(job: Job) -> Challenge | None:
 def note_challenge(ledger: Ledger, job: Job, challenge: Challenge) -> None:
     """Write the challenge of a job, before it is sent.
 
-    Raises LedgerError if somebody else has the job by now, and StorageError if the database stays away.
+    Raises LedgerError if somebody else has the job by now, LimitError for more cells than a job can
+    hold (65,536 fit), and StorageError if the database stays away.
     """
-    body = {**job.body, _FIELD: challenge.encode().hex()}
+    body = {**job.body, _FIELD: b64encode(challenge.encode()).decode()}
     if not patiently(lambda: ledger.jobs.note(job, body)):
         raise LedgerError(f"another auditor has the job {job.name!r} by now")

@@ -217,6 +217,22 @@ def test_jobs_are_held_together(where: str) -> None:
         assert ledger.jobs.hold([], 10.0) == 0
 
 
+def test_who_has_a_job_notes_something(where: str) -> None:
+    ledger, clock = opened(where)
+    with ledger:
+        ledger.jobs.add(job(0))
+        (first,) = ledger.jobs.lease("a", 10)
+        assert ledger.jobs.note(first, {"challenge": "00"})
+        clock.now += 11
+        (again,) = ledger.jobs.lease("b", 10)
+        assert again.body == {"challenge": "00"}
+        assert not ledger.jobs.note(first, {})
+        with pytest.raises(LimitError):
+            ledger.jobs.note(again, {"x": "y" * (1 << 20)})
+        ledger.jobs.finish(Done(again))
+        assert not ledger.jobs.note(again, {})
+
+
 def test_who_cannot_do_a_job_has_not_tried(where: str) -> None:
     ledger, _ = opened(where)
     with ledger:
