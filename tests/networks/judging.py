@@ -24,11 +24,12 @@ def node() -> str | None:
 
 def judged(script: str, questions: Sequence[Mapping[str, object]]) -> list[dict[str, Any]]:
     """Give a judge one line of JSON for each question, and return its answers."""
-    program = node()
-    if program is None or not (HERE / "node_modules").is_dir():
+    program, home = node(), (HERE / script).parent
+    if program is None or not (home / "node_modules").is_dir():
+        target = "make .venv/judges" if home == HERE else f"make .venv/{home.name}"
         if os.environ.get("PROOFCOMPUTE_REQUIRE_MODEL"):
-            pytest.fail("the judges are not installed; run: make judges")
-        pytest.skip("needs the judges (make judges)")
+            pytest.fail(f"the judges are not installed; run: {target}")
+        pytest.skip(f"needs the judges ({target})")
     lines = "".join(json.dumps(dict(each), default=str) + "\n" for each in questions)
     done = subprocess.run(
         [program, str(HERE / script)],
@@ -37,7 +38,7 @@ def judged(script: str, questions: Sequence[Mapping[str, object]]) -> list[dict[
         text=True,
         timeout=300,
         check=False,
-        cwd=HERE,
+        cwd=home,
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

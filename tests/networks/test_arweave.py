@@ -112,6 +112,37 @@ def test_changed_bundles_are_rejected() -> None:
     assert unbundle(body) == list(ITEMS)
 
 
+SWAPPED: dict[str, Callable[[bytes], bytes]] = {
+    "data": lambda b: flipped(b, 32 + 3 * 64 + len(RAW) - 1),
+    "a signature": lambda b: flipped(b, 32 + 3 * 64 + 2 + 5),
+    "an owner": lambda b: flipped(b, 32 + 3 * 64 + 66 + 5),
+    "a tag": lambda b: flipped(b, b.index(b"text/plain")),
+    "the last item": lambda b: flipped(b, len(b) - 1),
+}
+
+
+@pytest.mark.slow
+def test_a_gateway_confirms_ours_and_nothing_that_was_changed() -> None:
+    """arlocal gives bundles in transactions back, and keeps what does not hold out of its blocks."""
+    body = bundle(ITEMS)
+    asked: list[dict[str, object]] = [{"bundle": body.hex()}, {"bundle": body.hex(), "chunks": True}]
+    spoiled = [change(body) for change in SWAPPED.values()]
+    for each in spoiled:
+        with pytest.raises(EnvelopeError):
+            unbundle(each)
+    asked += [{"bundle": each.hex(), "chunks": True} for each in spoiled]
+    about = ("signature", "tag", "owner", "reward", "root")
+    asked += [{"bundle": body.hex(), "change": each} for each in about]
+    answers = judged("arlocal/judge.mjs", asked)
+    for said in answers[:2]:
+        assert (said["status"], said["confirmed"]) == (200, True)
+        assert unbundle(bytes.fromhex(said["data"])) == list(ITEMS)
+    for name, said in zip(SWAPPED, answers[2:], strict=False):
+        assert said.get("confirmed") is not True, name
+    for name, said in zip(about, answers[2 + len(SWAPPED) :], strict=True):
+        assert (said["status"], said["confirmed"]) == (400, False), name
+
+
 def test_items_have_one_form() -> None:
     start = 98
     for raw, because in [

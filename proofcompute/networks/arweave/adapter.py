@@ -24,7 +24,7 @@ class Arweave:
                 "bundles of data items, made and taken apart",
             ),
             interface="theirs",
-            judged_by=("arbundles",),
+            judged_by=("arbundles", "arlocal"),
         )
 
 
