@@ -102,6 +102,14 @@ def test_what_is_joined() -> None:
         y = b.conv(x, w[:16], pads=1)
         return b.concat([b.relu(y), y])
 
+    def reshaped(b: ProgramBuilder, x: Tensor) -> Tensor:
+        """What reads the product has an axis more, as in imported networks."""
+        return b.relu(b.reshape(b.conv(x, w[:16], pads=1), (1, 6, 6, 16)))
+
+    def other_channels(b: ProgramBuilder, x: Tensor) -> Tensor:
+        """Another last axis is none of rows of the product."""
+        return b.relu(b.reshape(b.conv(x, w[:16], pads=1), (6, 12, 8)))
+
     def later(b: ProgramBuilder, x: Tensor) -> Tensor:
         """What the product is added to is made after it."""
         y = b.conv(x, w[:16], pads=1)
@@ -117,6 +125,8 @@ def test_what_is_joined() -> None:
 
     assert kinds(residual, 6, 6, 16) == ["Product"]
     assert kinds(read_twice, 6, 6, 16) == ["Product", "Elementwise", "Concat"]
+    assert kinds(reshaped, 6, 6, 16) == ["Product"]
+    assert kinds(other_channels, 6, 6, 16) == ["Product", "Seen", "Elementwise"]
     assert kinds(later, 6, 6, 16) == ["Product", "Cumulate", "Elementwise"]
     assert kinds(windows_twice, 6, 6, 16) == ["Seen", "Seen", "Product", "Reduction", "Seen", "Elementwise"]
     assert kinds(depthwise, 6, 6, 16) == ["Seen", "Seen", "Reduction", "Seen"]

@@ -34,6 +34,17 @@ RELU = Expression(
     (Term("constant", (), "f32"), Term("lt", (1, 0), "bool"), Term("select", (2, 0, 1), "f32")),
 )
 SUM = Expression(("f32", "f32"), (Term("add", (1, 0), "f32"),))
+ZERO = Term("constant", (), "f32")
+LARGEST = {f"largest-{a}": Expression(("f32",), (ZERO, Term("max", (a, 1 - a), "f32"))) for a in (0, 1)} | {
+    f"largest-sum-{'later-' * later}{a}": Expression(
+        ("f32", "f32"),
+        (*(terms[::-1] if later else terms), Term("max", (2 + a, 3 - a), "f32")),
+    )
+    for a in (0, 1)
+    for terms in ((Term("add", (a, 1 - a), "f32"), ZERO),)
+    for later in (False, True)
+}
+"""Rectifiers that keep what is no number."""
 POSITIVE = Expression(("f32",), (Term("constant", (), "f32"), Term("lt", (1, 0), "bool")))
 """Whether a product is positive: the result has another type."""
 MOST = 1 << 17
@@ -167,6 +178,15 @@ def _products() -> Iterator[Case]:
                     floats("mixed", 2, *r), s, matrix(7, d, 2), 2, e, [floats("normal", *i) for i in o]
                 ),
             )  # fmt: skip
+        for label, after in LARGEST.items() if name in EXTREME else ():
+            yield Case(
+                "linear_through",
+                f"{name}-{label}",
+                lambda r=row, s=views, d=d, e=after, o=(2, *out): (
+                    floats("mixed", 2, *r), s, matrix(7, d, 2), 2, e,
+                    [_holes(*o)] * (len(e.inputs) - 1),
+                ),
+            )  # fmt: skip
         yield Case(
             "linear_through",
             f"{name}-no-rows",
@@ -204,6 +224,14 @@ def _products() -> Iterator[Case]:
         ("grouped", (x, views, Matrix(w.q[np.newaxis], w.scale[np.newaxis]), 2), InputError),
     ):
         yield Case("linear_through", f"refuses-{label}", lambda a=args: a, error)
+
+
+def _holes(*shape: int) -> F32:
+    """Rows with numbers of all sizes, of which some are infinite and some are none."""
+    x = floats("mixed", *shape).reshape(-1)
+    for i, value in enumerate((np.nan, np.inf, -np.inf, -0.0)):
+        x[i::9] = value
+    return x.reshape(shape)
 
 
 def _spoiled(*shape: int) -> F32:

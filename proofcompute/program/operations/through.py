@@ -27,6 +27,19 @@ _SAME = Expression(("f32",), (Term("cast", (0,), "f32"),))
 """The expression that is its input."""
 
 
+def _reshaped(shape: tuple[int, ...]) -> View:
+    """Return the view that reads the elements of a row in their order, from the first one on."""
+    strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+    return View(shape, strides, 0, (0,) * len(shape), shape)
+
+
+def _in_order(v: View) -> bool:
+    """Return whether a view only gives a shape to the first elements of a row."""
+    plain = _reshaped(v.shape)
+    strides = all(n == 1 or a == b for n, a, b in zip(v.shape, v.strides, plain.strides, strict=True))
+    return strides and (v.offset, any(v.low), v.high) == (0, False, plain.high)
+
+
 @dataclass(frozen=True)
 class Seen:
     """A view as a plan runs it."""
@@ -42,15 +55,7 @@ class Seen:
     @property
     def same(self) -> bool:
         """Whether the elements are those of the row, in its order."""
-        v = self.view
-        steps = [math.prod(v.shape[i + 1 :]) for i in range(len(v.shape))]
-        return (
-            math.prod(v.shape) == self.source
-            and not v.offset
-            and not any(v.low)
-            and v.high == v.shape
-            and all(n == 1 or a == b for n, a, b in zip(v.shape, v.strides, steps, strict=True))
-        )
+        return math.prod(self.view.shape) == self.source and _in_order(self.view)
 
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Read the row through the view; in another shape only, it stays where it is."""
@@ -138,6 +143,7 @@ def join_views(steps: Sequence[Step], results: frozenset[str]) -> list[Step]:
     now = list(steps)
     for join, kind in (
         (_views_before_product, Product),
+        (_shape_after_product, Product),
         (_map_after_product, Product),
         (_map_before_reduction, Reduction),
         (_view_before_reduction, Reduction),
@@ -189,6 +195,25 @@ def _views_before_product(steps: list[Step], i: int, now: _Readers) -> _Found:
     where = f"{steps[at].name}+{_short(step.name)}"
     made = Step(where, joined, (steps[at].inputs[0], *others), step.outputs)
     return [*steps[:at], *steps[at + 1 : i], made, *steps[i + 1 :]], i - 1
+
+
+def _shape_after_product(steps: list[Step], i: int, now: _Readers) -> _Found:
+    """Let a product have the shape that is read of it, so that what reads that is joined to the product."""
+    step = steps[i]
+    op: Any = step.op
+    ((name, *_),) = step.outputs
+    last = now.alone.get(name)
+    if last is None or op.after is not None or not op.views:
+        return None
+    seen: Any = steps[last].op
+    if not isinstance(seen, Seen) or not seen.same or seen.view.shape[-1:] != op.shape[-1:]:
+        return None
+    final = op.views[-1]
+    rows = _reshaped((*seen.view.shape[:-1], final.shape[-1]))
+    before = op.views[:-1] if _in_order(final) else op.views
+    joined = replace(op, shape=seen.view.shape, views=(*before, rows))
+    made = Step(f"{step.name}+{_short(steps[last].name)}", joined, step.inputs, steps[last].outputs)
+    return [*steps[:i], made, *steps[i + 1 : last], *steps[last + 1 :]], i
 
 
 def _map_after_product(steps: list[Step], i: int, now: _Readers) -> _Found:

@@ -10,10 +10,24 @@ from proofcompute.arithmetic.kernels import GatePrologue, Prologue
 from proofcompute.arrays import F32, I8
 from proofcompute.errors import NonFiniteError
 
-__all__ = ["NO_BIAS", "NO_RESIDUAL", "finite", "in_limbs", "preparation", "rows_of_limbs", "up"]
+__all__ = [
+    "ABOVE",
+    "NOT_BELOW",
+    "NO_BIAS",
+    "NO_RESIDUAL",
+    "finite",
+    "in_limbs",
+    "preparation",
+    "rows_of_limbs",
+    "up",
+]
 
 NO_BIAS: Final = np.zeros(0, dtype=np.float32)
 NO_RESIDUAL: Final = np.zeros((0, 0), dtype=np.float32)
+ABOVE: Final = 1
+"""What is not above 0 becomes +0, and so does NaN."""
+NOT_BELOW: Final = 2
+"""What is not above 0 becomes +0, but NaN stays as it is."""
 _ZERO: Final = np.float32(0)
 
 

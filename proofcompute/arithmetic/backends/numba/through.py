@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from proofcompute.arithmetic import shapes
-from proofcompute.arithmetic.backends.numba.arguments import NO_BIAS, NO_RESIDUAL, finite
+from proofcompute.arithmetic.backends.numba.arguments import ABOVE, NO_BIAS, NO_RESIDUAL, NOT_BELOW, finite
 from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.primitives import CpuPrimitives
 from proofcompute.arithmetic.backends.numba.runtime import threads
@@ -52,8 +52,8 @@ class _Ending(NamedTuple):
 
     added: bool
     """Whether another array is added."""
-    positive: bool
-    """Whether what is not above 0 becomes +0."""
+    floor: int = 0
+    """What becomes of what is not above 0: 0, or ABOVE or NOT_BELOW of :mod:`.arguments`."""
 
 
 def _positive(x: int, first: int) -> tuple[Term, ...]:
@@ -63,12 +63,23 @@ def _positive(x: int, first: int) -> tuple[Term, ...]:
     return Term("constant", (), "f32"), lt, chosen
 
 
-_SUMS: Final = (Term("add", (0, 1), "f32"), Term("add", (1, 0), "f32"))
-_ENDINGS: Final = {
-    Expression(("f32",), _positive(0, 1)): _Ending(added=False, positive=True),
-    **{Expression(("f32", "f32"), (s,)): _Ending(added=True, positive=False) for s in _SUMS},
-    **{Expression(("f32", "f32"), (s, *_positive(2, 3))): _Ending(added=True, positive=True) for s in _SUMS},
-}
+def _endings() -> dict[Expression, _Ending]:
+    """Return the expressions of a product, its sum with another array, and the rectifiers of both."""
+    one, two, zero = ("f32",), ("f32", "f32"), Term("constant", (), "f32")
+    found = {Expression(one, _positive(0, 1)): _Ending(added=False, floor=ABOVE)}
+    for args in ((0, 1), (1, 0)):
+        largest, added = Term("max", args, "f32"), Term("add", args, "f32")
+        found[Expression(one, (zero, largest))] = _Ending(added=False, floor=NOT_BELOW)
+        found[Expression(two, (added,))] = _Ending(added=True)
+        found[Expression(two, (added, *_positive(2, 3)))] = _Ending(added=True, floor=ABOVE)
+        for both in ((2, 3), (3, 2)):
+            last = Term("max", both, "f32")
+            for before in ((zero, added), (added, zero)):
+                found[Expression(two, (*before, last))] = _Ending(added=True, floor=NOT_BELOW)
+    return found
+
+
+_ENDINGS: Final = _endings()
 """What ends the blocks of residual networks; other expressions are evaluated after the product."""
 
 
@@ -129,7 +140,7 @@ class CpuThrough(CpuPrimitives, Composed):
         if out.size:
             wide = d if runs is _PLAIN else math.prod(x.shape[1:])
             rows = np.ascontiguousarray(x).reshape(-1, wide)
-            self._multiply(rows, runs, w, limbs, d, rest, ending is not None and ending.positive, out)
+            self._multiply(rows, runs, w, limbs, d, rest, ending.floor if ending is not None else 0, out)
         y = out.reshape(n, *places, w.m)
         return y if ending is not None else evaluated(self, y, after, others)
 
@@ -192,7 +203,7 @@ class CpuThrough(CpuPrimitives, Composed):
         return None
 
     def _multiply(
-        self, x: F32, runs: Runs, w: Matrix, limbs: int, d: int, rest: F32, positive: bool, out: F32
+        self, x: F32, runs: Runs, w: Matrix, limbs: int, d: int, rest: F32, floor: int, out: F32
     ) -> None:
         """Write the product of rows of x, or of their windows, and its ending to out [n places, m]."""
         k = self._windows
@@ -221,6 +232,6 @@ class CpuThrough(CpuPrimitives, Composed):
         bias = NO_BIAS if w.bias is None else w.bias
         good = threads.split(
             self._short.linear_short if short else k.linear_windows, -(-len(out) // block), least,
-            *seen, *weights, w.scale, bias, rest, int(positive), out, block,
+            *seen, *weights, w.scale, bias, rest, floor, out, block,
         )  # fmt: skip
         finite(good, "an input of the quantiser")

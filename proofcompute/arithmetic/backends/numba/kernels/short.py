@@ -169,7 +169,7 @@ def linear_short(
     sw: Any,
     bias: Any,
     rest: Any,
-    positive: Any,
+    floor: Any,
     out: Any,
     block: Any,
 ) -> Any:
@@ -197,8 +197,8 @@ def linear_short(
                 finish_both(sums[0], sums[1], sx, sw, bias, out, first, n, j)
             else:
                 finish_rows(sums[0], sx, sw, bias, out, first, n, j)
-            if rest.size or positive:
-                end_rows(out, rest, positive, first, n, j)
+            if rest.size or floor:
+                end_rows(out, rest, floor, first, n, j)
     return good
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from proofcompute.arithmetic.backends.numba.arguments import ABOVE, NOT_BELOW
 from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 from proofcompute.arithmetic.backends.numba.codegen.definitions import emitted, helper
 from proofcompute.arithmetic.backends.numba.codegen.shapes import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
@@ -176,8 +177,8 @@ def _in_parts(q: Any, n: Any, panels: Any, p: Any, sums: Any, total: Any) -> Non
 
 
 @helper
-def end_rows(out: Any, rest: Any, positive: Any, first: Any, n: Any, j: Any) -> None:
-    """Add rows of rest to channels j.. of rows of out, if there are any, then keep what is positive."""
+def end_rows(out: Any, rest: Any, floor: Any, first: Any, n: Any, j: Any) -> None:
+    """Add rows of rest to channels j.. of rows of out, if there are any, then do what ``floor`` says."""
     end = j + TILE_COLUMNS
     for t in range(n):
         to = out[first + t, j:end]
@@ -185,9 +186,12 @@ def end_rows(out: Any, rest: Any, positive: Any, first: Any, n: Any, j: Any) -> 
             other = rest[first + t, j:end]
             for c in range(to.size):
                 to[c] = to[c] + other[c]
-        if positive:
+        if floor == ABOVE:
             for c in range(to.size):
                 to[c] = to[c] if to[c] > _ZERO else _ZERO
+        elif floor == NOT_BELOW:
+            for c in range(to.size):
+                to[c] = _ZERO if to[c] <= _ZERO else to[c]
 
 
 @kernel(
@@ -224,14 +228,14 @@ def linear_windows(
     sw: Any,
     bias: Any,
     rest: Any,
-    positive: Any,
+    floor: Any,
     out: Any,
     block: Any,
 ) -> Any:
     """Compute blocks a..b, of so many rows, of out [n places, m]; bias has shape [m] or [0].
 
-    Then rest [n places, m] or [0, 0] is added, and what is not above 0 becomes +0 if only the ``positive``
-    is wanted.
+    Then rest [n places, m] or [0, 0] is added. The ``floor`` is 0, or ABOVE or NOT_BELOW of
+    :mod:`..arguments`, which say what becomes of results that are not above 0.
 
     x is [n, width], and table [places, runs] says which runs of ``length`` elements a window has, -1 for one
     that is filled. A table without places says that rows of x are multiplied as they are. tops are those of
@@ -261,6 +265,6 @@ def linear_windows(
                     finish_both(sums[0], sums[1], sx, sw, bias, out, first, n, j)
                 else:
                     finish_rows(sums[0], sx, sw, bias, out, first, n, j)
-            if rest.size or positive:
-                end_rows(out, rest, positive, first, n, j)
+            if rest.size or floor:
+                end_rows(out, rest, floor, first, n, j)
     return good
