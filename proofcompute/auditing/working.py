@@ -6,6 +6,7 @@ after a kill finds other canaries, and nothing that was found is lost.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.auditing.challenging import challenge_of, note_challenge
+from proofcompute.auditing.challenging import challenge_of, is_late, note_challenge
 from proofcompute.auditing.fleet import FleetModel, FleetNode
 from proofcompute.auditing.patience import patiently
 from proofcompute.auditing.scheduling import CANARY, Plan
@@ -213,6 +214,8 @@ class Worker:
         if job.kind == DRAWN and self._has_said(receipt):  # and was killed before the job was finished
             return worked
         checked = patiently(lambda: kept_answer(self._ledger, receipt, model.card))
+        if job.kind == DRAWN and not self._plan.replay and is_late(job, checked, time.time()):
+            raise InputError("the time is over in which the node promised to answer challenges")
         challenger = self._challenger(node, model, meter)
         try:
             if self._plan.replay:

@@ -30,33 +30,20 @@ def audited_state(audited: Audited, deadline: float) -> State:
         audited: the audit.
         deadline: seconds that the auditor was ready to wait, at most what the terms allow.
 
-    Who gives up earlier than the node's terms allow has found nothing against the node, and neither has who
-    asks when the time is over for which its receipt promises to answer.
+    Who gives up earlier than the node's terms allow has found nothing against the node.
     """
     found = audited.found
     if isinstance(found, Verified):
         return "verified"
     waited = 0.0 if audited.waited is None else audited.waited
     patient = waited > _allowed(audited.checked)
-    late = audited.sent > audited.checked.when + audited.checked.claim.receipt.retention
-    if audited.elsewhere or (late and (audited.refusal is not None or _is_silence(audited))):
+    if audited.elsewhere:
         return "unopened"
     if audited.refusal is not None:
         return "refused" if waited < deadline or patient else "unopened"
-    if _is_silence(audited) and waited >= deadline:
+    if found.step == 10 and not found.attributable and audited.challenge is not None and waited >= deadline:
         return "silent" if patient else "unopened"
     return "contradicted"
-
-
-def _is_silence(audited: Audited) -> bool:
-    """Whether nothing came that answers the challenge."""
-    found = audited.found
-    return (
-        isinstance(found, VerificationError)
-        and found.step == 10
-        and not found.attributable
-        and audited.challenge is not None
-    )
 
 
 def gave_up(audited: Audited, challenger: Challenger) -> bool:

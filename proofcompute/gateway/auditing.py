@@ -24,7 +24,7 @@ from threading import Lock, Thread
 from typing import Final
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.auditing.challenging import challenge_of
+from proofcompute.auditing.challenging import challenge_of, is_late
 from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
 from proofcompute.client.entries import FAILED, State
@@ -265,8 +265,10 @@ class Auditing:
             if held.plan.by == "replay":
                 with self._computing:  # one at a time, since each takes all cores
                     audited = challenger.replay(checked)
+            elif is_late(job := drawn.job, checked, time.time()):
+                self._undone(job, "late")
+                return
             else:
-                job = drawn.job
                 audited = challenger.audit(
                     checked,
                     held.plan.cells,

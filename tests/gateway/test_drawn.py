@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from proofcompute.auditing.desk import AGAIN, ATTEMPTS, LEASE, Desk
 from proofcompute.auditing.fleet import FleetModel, FleetNode
 from proofcompute.auditing.scheduling import Plan
 from proofcompute.auditing.working import DRAWN, Worker
-from proofcompute.client.verdicts import audited_state
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.errors import InputError, StorageError, VerificationError
+from proofcompute.errors import InputError, StorageError
 from proofcompute.gateway import Gateway, ModelsFile
 from proofcompute.gateway.auditing import Auditing
 from proofcompute.gateway.federation import Audits
@@ -194,28 +192,20 @@ def held(folder: Path, files: Path) -> None:
     books_of(made).close()
 
 
-def not_admitted_late(folder: Path, files: Path) -> None:
-    """A node that refuses when its time is over is not accused."""
-    made = sharing({"north": honest("north")}, folder / "ledger", files)
-    found: list[Any] = []
-
-    def ended(drawn: Any, audit: Any, audited: Any, state: Any) -> None:
-        found.append(audited)
-
-    made.auditing._ended = ended
-    asked(made, CHAT)
-    (one,) = found
-    refusing = replace(
-        one,
-        found=VerificationError(10, "the node does not open"),
-        refusal="gone",
-        waited=1.0,
-        sent=time.time(),
-    )
-    assert audited_state(refusing, 600.0) == "refused"
-    retention = one.checked.claim.receipt.retention
-    late = replace(refusing, sent=one.checked.when + retention + 1)
-    assert audited_state(late, 600.0) == "unopened"
+def asked_too_late(folder: Path, files: Path) -> None:
+    """A node that would refuse what is taken over when its time is over is not asked, and not accused."""
+    where = folder / "ledger"
+    killed({"north": honest("north")}, where, files, by="opening").close()
+    north = honest("north", open=lambda *_: (429, {}, b'{"error": {"message": "it is gone"}}'))
+    made = sharing({"north": north}, where, files, "opening")
+    receipts = tables.receipts
+    with books_of(made).ledger.database.writing() as connection:
+        connection.execute(update(receipts).values(made=receipts.c.made - 3601))  # it promised an hour
+    recovered(made)
+    assert made.fleet.members["north"].state == "asked"
+    assert not [path for method, path, *_ in north.asked if method == "POST"]
+    assert books_of(made).ledger.verdicts.verdicts() == []
+    assert [bool(row.done) for row in rows(books_of(made).ledger)] == [False]
     books_of(made).close()
 
 
@@ -248,7 +238,7 @@ def again_and_again(folder: Path, files: Path) -> None:
 
 @pytest.mark.parametrize(
     "attack",
-    [again_and_again, in_the_ledger, outlives, crashing_cheat, broken_off, held, too_late, not_admitted_late],
+    [again_and_again, in_the_ledger, outlives, crashing_cheat, broken_off, held, too_late, asked_too_late],
 )
 def test_an_audit_that_was_drawn_is_made(
     attack: Callable[[Path, Path], None], tmp_path: Path, files: Path, synchronous: None
@@ -466,11 +456,11 @@ MUTANTS: dict[str, tuple[str, str, str, Attack]] = {
         "if False:",
         too_late,
     ),
-    "a node need not answer for ever": (
-        "client.verdicts",
-        "(late and (audited.refusal",
-        "(False and (audited.refusal",
-        not_admitted_late,
+    "who takes over asks in time": (
+        "gateway.auditing",
+        "elif is_late(job := drawn.job, checked, time.time()):",
+        "elif (job := drawn.job) is None:",
+        asked_too_late,
     ),
     "an auditor leaves what it does not know": (
         "auditing.desk",
