@@ -95,7 +95,7 @@ def test_another_node_than_the_pinned_one_is_contradicted(
         (("http://127.0.0.1:9", "hello"), "does not answer"),
         (("URL", " "), "the question is empty"),
         (("URL", "hello", "--name", "nobody"), "status 404"),
-        (("URL", "hello", "--card", "card", "--key", "key"), "give one of"),
+        (("URL", "hello", "--card", "card", "--key", "key"), "give one file or id that pins the model"),
         (("URL", "hello", "--model-id", "12"), "bytes where 32 are needed"),
         (("URL", "hello", "--key", "card"), "key"),
     ],
