@@ -81,11 +81,11 @@ class Openers:
         """The opener of each request, by its digest."""
 
     def open(
-        self, request: pc.Request, receipt: pc.Receipt, challenge: pc.Challenge, stream: BinaryIO
+        self, request: pc.Request, receipt: pc.Receipt, challenge: pc.Challenge, stream: BinaryIO, **of: Any
     ) -> None:
         if (opener := self.of.get(request.digest)) is None:
             raise pc.MismatchError("the request was not answered here")
-        opener.open(request, receipt, challenge, stream)
+        opener.open(request, receipt, challenge, stream, **of)
 
 
 class Cheater:
