@@ -137,6 +137,8 @@ class Auditing:
         self._threads: dict[str, ThreadPoolExecutor] = {}
         self._waiting: Counter[str] = Counter()
         self._jobs: dict[int, Job] = {}
+        self._hold_at = 0.0
+        """When :meth:`hold` is due, by the monotonic clock."""
         self._futures: dict[Future[None], bool] = {}
         self._closed = False
         self._lock, self._computing = Lock(), Lock()
@@ -169,10 +171,17 @@ class Auditing:
         self._submit(name, partial(self._run, drawn, held), audits=True)
 
     def hold(self) -> None:
-        """Keep what waits and what runs from being taken by others. Raises StorageError."""
+        """Keep what waits and what runs from being taken by others, as often as the books want it.
+
+        Raises StorageError.
+        """
+        now = time.monotonic()
+        if now < self._hold_at:
+            return
         with self._lock:
             jobs = list(self._jobs.values())
         self._books.hold(jobs)
+        self._hold_at = now + self._books.often
 
     def start(self) -> None:
         """Start the processes that compute, so that the first audit need not wait for them."""
