@@ -245,8 +245,12 @@ class Exchange:
 
     async def _within(self, app: ASGIApp, receive: Receive) -> None:
         """Run an application. Raises TimeoutError if the client lets one of its writes wait for too long."""
-        async with Waiting(self._limits.write_seconds, math.inf) as self._writing:
-            await app(self._scope, receive, self._write)
+        try:
+            async with Waiting(self._limits.write_seconds, math.inf) as self._writing:
+                await app(self._scope, receive, self._write)
+        finally:
+            if self._writing.over:
+                self._cut_off()
 
     async def _answer(self, app: ASGIApp) -> None:
         """Run the application until it ends or the client leaves."""
@@ -279,7 +283,7 @@ class Exchange:
 
     async def _write(self, message: Message) -> None:
         """Send a message. Raises _Gone if the client has left, and ends as cancelled if it does not read."""
-        if self._left:
+        if self._left or self._writing.over:  # what ends the answer may want to write, too
             raise _Gone
         if message["type"] == "http.response.start":
             self._status = message["status"]
@@ -290,10 +294,6 @@ class Exchange:
         try:
             with self._writing:
                 await (self._send(message) if self.hurry is None else self._send_unless(message, self.hurry))
-        except asyncio.CancelledError:
-            if self._writing.over:
-                self._cut_off()
-            raise
         except TimeoutError:
             self._cut_off()
             raise _Gone from None

@@ -178,6 +178,30 @@ def a_reader_that_reads_nothing() -> bool:
     return hung == [(("127.0.0.1", 1000), 2000, False)]
 
 
+def a_reader_that_holds_the_end() -> bool:
+    """Whether an answer ends that writes again when it is given up."""
+
+    async def never(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.body", "body": b"x"})
+        finally:
+            await send({"type": "http.response.body", "body": b""})
+
+    async def run() -> bool:
+        exchange = Exchange(service().service, {"headers": []}, cast(Any, None), never)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(exchange._within(app, cast(Any, None)), 2)
+        return False
+
+    try:
+        return asyncio.run(run())
+    except gate._Gone:
+        return True
+
+
 class Party(NamedTuple):
     """What an opening needs of an exchange."""
 
@@ -330,6 +354,10 @@ MUTANTS: dict[str, tuple[Edit, Attack]] = {
     "a write that lasts too long is a reader's that reads nothing": (
         Edit("serving.gate", "            if self._writing.over:\n", "            if False:\n"),
         a_reader_that_reads_nothing,
+    ),
+    "an answer that is given up writes nothing more": (
+        Edit("serving.gate", "if self._left or self._writing.over:", "if self._left:"),
+        a_reader_that_holds_the_end,
     ),
     "a write may not last for ever": (
         Edit("serving.gate", "Waiting(self._limits.write_seconds, math.inf)", "Waiting(math.inf, math.inf)"),
