@@ -112,26 +112,26 @@ class HttpStage:
     def open(self, request: Request, receipt: bytes, challenge: Challenge) -> bytes:
         """Return the opening of a challenge, of at most 1 GiB.
 
-        Raises NotKeptError besides if the node no longer keeps the trace; :func:`open_stage` brings it back.
+        Raises NotKeptError besides if the node no longer keeps the trace; StageOpener brings it back.
         """
         return self._post("open", OpenCall(request, receipt, challenge).encode(), GIB)
 
     def again(self, request: Request, receipt: bytes, roots: Sequence[bytes]) -> bytes:
-        """See StageLink."""
+        """See TraceLink."""
         call = AgainCall(request.encode(), receipt, tuple(roots))
         return _decoded(decode_handle, self._post("again", call.encode(), 2 * DIGEST))
 
     def give(self, handle: bytes, end: int, rows: Sequence[bytes]) -> None:
-        """See StageLink."""
+        """See TraceLink."""
         self._post("give", GiveCall(handle, end, tuple(rows)).encode(), 0)
 
     def keep(self, handle: bytes) -> bool:
-        """See StageLink; the service says nothing until the trace is there."""
+        """See TraceLink; the service says nothing until the trace is there."""
         self._post("keep", encode_handle(handle), 0)
         return True
 
     def rows(self, request: Request, receipt: bytes, a: int, b: int) -> tuple[bytes, ...]:
-        """See StageLink."""
+        """See TraceLink."""
         call = RowsCall(request.encode(), receipt, a, b)
         return _decoded(decode_rows, self._post("rows", call.encode(), MAX_CALL))
 

@@ -27,7 +27,8 @@ from proofcompute.openai import (
     model_object,
     models_object,
 )
-from proofcompute.protocol.messages import Receipt
+from proofcompute.protocol.messages import Challenge, Receipt
+from proofcompute.prover.counting import ChallengeCount
 from proofcompute.serving.gate import EXCHANGE, Exchange, Gate
 from proofcompute.serving.refusals import Refusal, json_bytes, refusal_of
 from proofcompute.version import __version__
@@ -59,6 +60,9 @@ _ANSWERS: Final[dict[str, Endpoint]] = {
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
 }
+_PASSED: Final = 1
+"""Challenges of a receipt that are passed on for clients. A node answers few and refuses others, and whoever
+audits it needs the rest: a refusal would count against it."""
 _NEWEST: Final = 200
 """Answers that are listed."""
 LOOK_SECONDS: Final = 30.0
@@ -171,6 +175,8 @@ def _model(gateway: Gateway, name: str) -> dict[str, Json]:
 
 
 def _add_proofs(app: FastAPI, gateway: Gateway) -> None:
+    passed = ChallengeCount(_PASSED)
+
     @app.get("/v1/proofs/card/{model}")
     async def card(model: str) -> Response:
         """Return the card of a model (application/cbor), by its name or its model id."""
@@ -183,21 +189,28 @@ def _add_proofs(app: FastAPI, gateway: Gateway) -> None:
 
     @app.post("/v1/proofs/open")
     async def open_cells(request: Request) -> Response:
-        """Pass a challenge on to the node whose receipt it is about, and its opening back."""
+        """Pass one challenge of a receipt on to the node that signed it, and its opening back."""
         body = await request.body()
-        _, receipt, _ = OpenCall.split(body)
-        member = gateway.fleet.of_key(Receipt.decode(receipt).node)
+        _, receipt, challenge = OpenCall.split(body)
+        asked, wanted = Receipt.decode(receipt), Challenge.decode(challenge).digest
+        member = gateway.fleet.of_key(asked.node)
         if member is None:
             raise Refusal.of(400, "no node of this federation signed the receipt", "unknown_node")
+        new = passed.take(asked.digest, wanted)
         cast(Exchange, request.scope[EXCHANGE]).computes()
         asking = member.client.build_request("POST", member.entry.url + OPEN_PATH, content=body)
+        status = 0
         try:
             async with asyncio.timeout(gateway.patience.opening):
                 found = await member.client.send(asking, stream=True)
+            status = found.status_code
         except (httpx2.TransportError, ServiceError, VerificationError, TimeoutError) as e:
             raise Refusal.of(
                 503, f"node {member.name} cannot be reached", "no_node", kind="server_error", wait=5
             ) from e
+        finally:
+            if new and 400 <= status < 500:  # whatever else came of it, the node may have counted it
+                passed.give_back(asked.digest, wanted)
         kind = "application/cbor-seq" if found.status_code == 200 else _JSON
 
         async def pieces() -> AsyncIterator[bytes]:

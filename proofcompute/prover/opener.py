@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Final, final
@@ -24,7 +23,6 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Session
 from proofcompute.errors import (
-    ChallengeLimitError,
     ExecutionError,
     InputError,
     MismatchError,
@@ -37,6 +35,7 @@ from proofcompute.models.model import Model
 from proofcompute.protocol.frames import require_signer
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.prover.answering import claimed, store
+from proofcompute.prover.counting import ChallengeCount
 from proofcompute.prover.opening import Ending, Hearer, Openings, check_challenge, require_ending
 from proofcompute.prover.stored import StoredTrace
 from proofcompute.prover.traces import Traces
@@ -50,8 +49,6 @@ TRACE_BYTES: Final = GIB
 """Bytes of traces that are kept in memory by default."""
 CHALLENGES: Final = 3
 """Challenges of one receipt that are answered by default."""
-_COUNTED: Final = 1 << 16
-"""Receipts whose challenges are counted; those that were challenged longest ago are forgotten."""
 
 Compute = Callable[[Request, Sequence[int]], Session]
 """Runs a request with a whole answer again, and returns the finished session; a service queues it."""
@@ -89,7 +86,6 @@ class Opener:
         self.model = model
         self.kernels = kernels
         self.identity = identity
-        self.challenges = challenges
         self.traces = Traces(trace_bytes)
         """The traces that are kept."""
         self.mismatches = 0
@@ -98,7 +94,8 @@ class Opener:
         self._turns = turns or AnyThread()
         self._openings = Openings(model, kernels, self._turns, segments)
         self._guard = threading.Lock()
-        self._asked: OrderedDict[bytes, set[bytes]] = OrderedDict()
+        self.counted = None if challenges is None else ChallengeCount(challenges)
+        """The challenges that were answered; None: they are not counted."""
 
     def remember(self, receipt: Receipt, trace: StoredTrace) -> None:
         """Keep a trace, and drop those used longest ago beyond the bytes that may be kept."""
@@ -178,7 +175,8 @@ class Opener:
                 require_signer(receipt, self.identity)  # before anything of it is read
             statement = claimed(self.model, request, receipt) if kept is None else kept.statement
             check_challenge(statement, receipt, challenge, self.identity)
-            self._count(receipt, challenge)
+            if self.counted is not None:
+                self.counted.take(receipt.digest, challenge.digest)
             trace = kept or self.recompute(request, receipt)
             self._openings.write(trace, receipt, challenge, stream, self.identity, progress, hearer, ending)
         _log.info(
@@ -191,22 +189,6 @@ class Opener:
     def _require_pair(self, request: Request, receipt: Receipt) -> None:
         if (receipt.request_digest, receipt.model_id) != (request.digest, self.model.model_id):
             raise MismatchError("the receipt is not for this request and this model")
-
-    def _count(self, receipt: Receipt, challenge: Challenge) -> None:
-        """Count a challenge of a receipt, unless it is one that was counted before."""
-        if self.challenges is None:
-            return
-        digest = challenge.digest
-        with self._guard:
-            asked = self._asked.setdefault(receipt.digest, set())
-            self._asked.move_to_end(receipt.digest)
-            if digest not in asked and len(asked) >= self.challenges:
-                raise ChallengeLimitError(
-                    f"this receipt was challenged {len(asked)} times; only those are answered again"
-                )
-            asked.add(digest)
-            while len(self._asked) > _COUNTED:
-                self._asked.popitem(last=False)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from gateway.standing import CHAT, STREAM, asked, gateway, honest, standing
 from gateway.test_auditing import test_a_node_behind_with_its_audits_is_not_asked
 from gateway.test_federation import nodes
 from gateway.test_hostile_nodes import Stalling, required_true, tracked
+from gateway.test_passing import leaves_challenges
 from proofcompute.errors import InputError
 from proofcompute.gateway import Patience, read_nodes
 from proofcompute.gateway.federation import Required
@@ -170,6 +171,9 @@ class Mutant:
 
 
 MUTANTS = {
+    "clients leave challenges to auditors": Mutant(
+        "gateway.app", "passed.take(asked.digest, wanted)", "True", leaves_challenges
+    ),
     "a node that lied is quarantined": Mutant(
         "gateway.fleet", "        if self.quarantined:\n", "        if False:\n", asked_again
     ),

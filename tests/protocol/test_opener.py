@@ -28,7 +28,7 @@ from proofcompute.program.interpreter import run, run_products
 from proofcompute.program.source import HintProducts, Source
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.protocol.needs import needs
-from proofcompute.prover import StoredTrace, make_receipt, opener, store
+from proofcompute.prover import StoredTrace, counting, make_receipt, store
 from proofcompute.prover.stored import StoredRows
 from protocol.parties import auditor, request
 
@@ -255,12 +255,13 @@ def test_a_receipt_is_challenged_three_times_and_a_challenge_again_at_any_time()
 
 
 def test_challenges_are_counted_of_a_bounded_number_of_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opener, "_COUNTED", 2)
+    monkeypatch.setattr(counting, "_COUNTED", 2)
     service = Service(challenges=1)
     receipts = [service.answer(asked(n)) for n in range(3)]
     for n, receipt in enumerate(receipts):
         service.open(asked(n), receipt, cells(receipt))
-    assert len(service.opener._asked) == 2
+    assert service.opener.counted is not None
+    assert len(service.opener.counted) == 2
     with pytest.raises(pc.ChallengeLimitError):
         service.open(asked(2), receipts[2], cells(receipts[2], 1))
     service.open(asked(0), receipts[0], cells(receipts[0], 1))
@@ -304,7 +305,8 @@ def test_nothing_is_computed_or_counted_for_who_may_not_challenge() -> None:
         with pytest.raises(pc.MismatchError):
             service.opener.recompute(wanted, r)
     assert service.computed == []
-    assert not service.opener._asked
+    assert service.opener.counted is not None
+    assert len(service.opener.counted) == 0
     assert service.open(wanted, receipt, cells(receipt))
 
 
